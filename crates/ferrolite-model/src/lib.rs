@@ -1,0 +1,22 @@
+//! The TensorFlow Lite graph.
+//!
+//! [`Model`] is the one graph type of ferrolite: owned, cloneable, comparable and lossless for what a `.tflite` file
+//! holds. Converters produce it, passes map it to another, the runtime compiles it.
+//!
+//! A file is untrusted input: reading one never panics and never takes more memory than a small multiple of its size;
+//! an error names what is wrong and where.
+
+#![deny(missing_docs)]
+
+// The generated code names it.
+extern crate alloc;
+
+mod bytes;
+mod model;
+pub mod schema;
+mod types;
+
+pub use bytes::Bytes;
+pub use model::*;
+pub use schema::BuiltinOperator;
+pub use types::TensorType;
