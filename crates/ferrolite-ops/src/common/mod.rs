@@ -1,0 +1,5 @@
+//! What several operators share.
+
+pub mod activation;
+pub mod padding;
+pub mod requant;

@@ -1,0 +1,1 @@
+//! Fixed-point requantization, as LiteRT's reference kernels do it.

@@ -1,0 +1,32 @@
+//! The operator catalogue: one folder (or one file, for a small operator) per operator, listed once in [`OPS`].
+
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+pub mod catalog;
+pub mod common;
+mod error;
+pub mod gradient;
+pub mod op;
+pub mod quantize;
+pub mod tensor;
+
+pub use catalog::Catalog;
+pub use error::OpError;
+pub use op::{FastKernel, Inferred, Io, Kernel, NodeView, OpDef, OpId};
+pub use tensor::{AlignedBytes, Element, Shape, TensorInfo, TensorMut, TensorRef};
+
+/// Declares each operator's module and lists its definitions in [`OPS`].
+macro_rules! operators {
+    ($($module:ident: [$($op:ident),+],)+) => {
+        $(mod $module;)+
+
+        /// Every builtin operator that ferrolite runs.
+        pub const OPS: &[&dyn OpDef] = &[$($(&$module::$op),+),+];
+    };
+}
+
+// One line per folder or file, in alphabetical order.
+operators! {
+    reshape: [Reshape],
+}

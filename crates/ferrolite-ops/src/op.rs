@@ -1,0 +1,246 @@
+//! What an operator is: [`OpDef`], one definition per operator from which planning, execution, quantization,
+//! differentiation, tests and documentation are derived.
+
+use crate::gradient::Gradient;
+use crate::quantize::QuantRule;
+use crate::tensor::{Shape, TensorInfo, TensorMut, TensorRef};
+use crate::{OpError, ensure};
+use ferrolite_kernels::isa::Isa;
+use ferrolite_kernels::pool::ThreadPool;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, BuiltinOptions2, Bytes, Model, OperatorCode, TensorType};
+use smallvec::SmallVec;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+/// Names an operator.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum OpId {
+    /// One of the format's own operators.
+    Builtin(BuiltinOperator),
+    /// A custom operator, by name.
+    Custom(&'static str),
+}
+
+impl OpId {
+    /// Whether a model's operator code means this operator.
+    pub fn matches(&self, code: &OperatorCode) -> bool {
+        match self {
+            OpId::Builtin(op) => *op == code.builtin,
+            OpId::Custom(name) => code.builtin == BuiltinOperator::CUSTOM && code.custom.as_deref() == Some(name),
+        }
+    }
+}
+
+impl fmt::Display for OpId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpId::Builtin(op) => f.write_str(op.variant_name().unwrap_or("UNKNOWN")),
+            OpId::Custom(name) => f.write_str(name),
+        }
+    }
+}
+
+/// A node as it is being prepared: options, and what is known about its tensors.
+#[derive(Clone, Debug)]
+pub struct NodeView<'a> {
+    /// Version of the operator in the model.
+    pub version: i32,
+    /// Builtin options.
+    pub options: &'a BuiltinOptions,
+    /// Builtin options of later operators.
+    pub options2: &'a BuiltinOptions2,
+    /// Options of a custom operator.
+    pub custom_options: Option<&'a Bytes>,
+    /// Inputs; `None` where an optional one is left out.
+    pub inputs: SmallVec<[Option<TensorInfo<'a>>; 4]>,
+    /// Outputs: types and quantization from the model. Their shapes are the inferred ones when a kernel is prepared.
+    pub outputs: SmallVec<[TensorInfo<'a>; 2]>,
+}
+
+impl<'a> NodeView<'a> {
+    /// Input `i`, which must be there.
+    pub fn input(&self, i: usize) -> Result<&TensorInfo<'a>, OpError> {
+        match self.inputs.get(i) {
+            Some(Some(tensor)) => Ok(tensor),
+            _ => Err(OpError::invalid(format!("input {i} is missing"))),
+        }
+    }
+
+    /// Input `i`, if it is there.
+    pub fn optional_input(&self, i: usize) -> Option<&TensorInfo<'a>> {
+        self.inputs.get(i).and_then(Option::as_ref)
+    }
+
+    /// Output `i`, which must be there.
+    pub fn output(&self, i: usize) -> Result<&TensorInfo<'a>, OpError> {
+        self.outputs.get(i).ok_or_else(|| OpError::invalid(format!("output {i} is missing")))
+    }
+
+    /// Checks the number of inputs (left out optional ones count) and outputs.
+    pub fn expect(&self, inputs: RangeInclusive<usize>, outputs: usize) -> Result<(), OpError> {
+        ensure!(inputs.contains(&self.inputs.len()), "has {} inputs, takes {inputs:?}", self.inputs.len());
+        ensure!(self.outputs.len() == outputs, "has {} outputs, gives {outputs}", self.outputs.len());
+        Ok(())
+    }
+}
+
+/// Type and shape of an output. The runtime refuses a node whose model declares another type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inferred {
+    /// Element type.
+    pub ty: TensorType,
+    /// Dimensions, `None` when they depend on values that are not known yet.
+    pub shape: Option<Shape>,
+}
+
+impl Inferred {
+    /// An output whose shape is known.
+    pub fn new(ty: TensorType, shape: impl IntoIterator<Item = usize>) -> Inferred {
+        Inferred { ty, shape: Some(shape.into_iter().collect()) }
+    }
+
+    /// An output whose shape depends on values not known yet. When even the kernel's inputs do not determine it, the
+    /// kernel sets it by [`TensorMut::set_shape`].
+    pub fn dynamic(ty: TensorType) -> Inferred {
+        Inferred { ty, shape: None }
+    }
+}
+
+/// Result of [`OpDef::infer`]: one entry per output.
+pub type InferResult = Result<SmallVec<[Inferred; 2]>, OpError>;
+
+/// A prepared node, or several fused ones: arithmetic only.
+pub trait Kernel: Send + Sync {
+    /// Computes the outputs. Sizes of `io` are those that the kernel was prepared for.
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError>;
+
+    /// Bytes of scratch memory that `run` wants in [`Io::scratch`].
+    fn scratch_bytes(&self) -> usize {
+        0
+    }
+
+    /// Name for the profiler: the kernel's own, such as `gemm_f32_14x32_avx512`.
+    fn name(&self) -> &str {
+        "reference"
+    }
+}
+
+/// What a kernel runs on.
+pub struct Io<'a> {
+    /// Inputs in the node's order; `None` where an optional one is left out.
+    pub inputs: SmallVec<[Option<TensorRef<'a>>; 4]>,
+    /// Outputs in the node's order.
+    pub outputs: SmallVec<[TensorMut<'a>; 2]>,
+    /// At least [`Kernel::scratch_bytes`] bytes, aligned to 64, contents unspecified.
+    pub scratch: &'a mut [u8],
+    /// Threads to share work with.
+    pub pool: &'a ThreadPool,
+}
+
+impl<'a> Io<'a> {
+    /// Input `i`, which must be there.
+    pub fn input(&self, i: usize) -> Result<TensorRef<'a>, OpError> {
+        match self.inputs.get(i) {
+            Some(Some(tensor)) => Ok(*tensor),
+            _ => Err(OpError::invalid(format!("input {i} is missing"))),
+        }
+    }
+
+    /// Input `i`, if it is there.
+    pub fn optional_input(&self, i: usize) -> Option<TensorRef<'a>> {
+        self.inputs.get(i).copied().flatten()
+    }
+}
+
+/// A kernel from a closure.
+pub struct FnKernel<F>(pub &'static str, pub F);
+
+impl<F> Kernel for FnKernel<F>
+where
+    F: Fn(&mut Io<'_>) -> Result<(), OpError> + Send + Sync,
+{
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        (self.1)(io)
+    }
+
+    fn name(&self) -> &str {
+        self.0
+    }
+}
+
+/// Boxes a closure as the reference kernel.
+pub fn reference<F>(run: F) -> Result<Box<dyn Kernel>, OpError>
+where
+    F: Fn(&mut Io<'_>) -> Result<(), OpError> + Send + Sync + 'static,
+{
+    Ok(Box::new(FnKernel("reference", run)))
+}
+
+/// A fast kernel: chosen when `supports` says yes, before the reference.
+///
+/// It must equal the reference: bit for bit for integers, within [`FLOAT_BOUND`] for floats.
+pub struct FastKernel {
+    /// Name in documentation and tests.
+    pub name: &'static str,
+    /// Whether it can run this node.
+    pub supports: fn(&NodeView<'_>) -> bool,
+    /// Packs weights and picks the variant for an instruction set.
+    pub prepare: fn(&NodeView<'_>, Isa) -> Result<Box<dyn Kernel>, OpError>,
+}
+
+/// Largest difference of a fast float kernel from its reference, relative to the largest absolute output.
+pub const FLOAT_BOUND: f32 = 1e-5;
+
+/// A generated single-operator model that fast kernels are compared with the reference on. Inputs are drawn by the
+/// test from each input's type.
+pub struct Case {
+    /// What distinguishes the case.
+    pub name: String,
+    /// A model whose only node is the operator.
+    pub model: Model,
+}
+
+/// The definition of an operator. See `docs/adding-an-op.md`.
+pub trait OpDef: Send + Sync {
+    /// Which operator this is.
+    fn id(&self) -> OpId;
+
+    /// Versions that the kernels understand.
+    fn versions(&self) -> RangeInclusive<i32>;
+
+    /// Types and shapes of the outputs; also the place for every check that does not need data.
+    fn infer(&self, node: &NodeView<'_>) -> InferResult;
+
+    /// The scalar kernel that specifies the operator: for integers bit-exact with LiteRT's reference kernels.
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError>;
+
+    /// Fast kernels, best first.
+    fn fast(&self) -> &'static [FastKernel] {
+        &[]
+    }
+
+    /// How post-training quantization treats the operator; `None` keeps it in float.
+    fn quantize(&self) -> Option<QuantRule> {
+        None
+    }
+
+    /// Emits the nodes that compute the inputs' gradients; `None` where the operator cannot be differentiated.
+    fn gradient(&self) -> Option<Gradient> {
+        None
+    }
+
+    /// Whether the output is the input's data under another shape (RESHAPE, SQUEEZE …), so that no copy is needed.
+    fn is_view(&self) -> bool {
+        false
+    }
+
+    /// Multiply-accumulates of one run, for reports.
+    fn macs(&self, _node: &NodeView<'_>) -> u64 {
+        0
+    }
+
+    /// Generated cases for cross-checks.
+    fn cases(&self) -> Vec<Case> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,246 @@
+//! Tensors as kernels see them: typed views of borrowed bytes.
+
+use crate::{OpError, ensure};
+use bytemuck::{Pod, Zeroable};
+use ferrolite_model::{Bytes, Quantization, Sparsity, TensorType};
+use smallvec::SmallVec;
+
+/// Concrete dimensions, outermost first.
+pub type Shape = SmallVec<[usize; 6]>;
+
+/// A Rust type that holds one element of a tensor.
+pub trait Element: Pod {
+    /// Whether a slice of `Self` may view a tensor of this type.
+    fn matches(ty: TensorType) -> bool;
+}
+
+macro_rules! element {
+    ($($rust:ty => $($ty:ident)|+;)+) => {
+        $(impl Element for $rust {
+            fn matches(ty: TensorType) -> bool {
+                matches!(ty, $(TensorType::$ty)|+)
+            }
+        })+
+    };
+}
+
+element! {
+    f32 => Float32;
+    f64 => Float64;
+    half::f16 => Float16;
+    half::bf16 => BFloat16;
+    i8 => Int8;
+    i16 => Int16;
+    i32 => Int32;
+    i64 => Int64;
+    u8 => UInt8 | Bool | Int4 | UInt4 | Int2 | Float8E4M3FN | Float8E5M2;
+    u16 => UInt16;
+    u32 => UInt32;
+    u64 => UInt64;
+    [f32; 2] => Complex64;
+    [f64; 2] => Complex128;
+}
+
+/// What is known about a tensor when a node is prepared.
+#[derive(Clone, Debug)]
+pub struct TensorInfo<'a> {
+    /// Name in the file.
+    pub name: &'a str,
+    /// Element type.
+    pub ty: TensorType,
+    /// Dimensions. For outputs during inference: the file's, which may be stale.
+    pub shape: Shape,
+    /// Scales and zero points.
+    pub quantization: Option<&'a Quantization>,
+    /// Sparse layout of a constant.
+    pub sparsity: Option<&'a Sparsity>,
+    /// Keeps its value between invocations.
+    pub is_variable: bool,
+    /// Data of a constant: shared, may be kept by a kernel. Alignment is not promised.
+    pub constant: Option<&'a Bytes>,
+    /// Data if it is known now: a constant, or a computed tensor when a node is prepared late.
+    pub known: Option<&'a [u8]>,
+}
+
+impl TensorInfo<'_> {
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The single scale and zero point; an error that names the tensor when there is none.
+    pub fn scale_zero_point(&self) -> Result<(f32, i32), OpError> {
+        match self.quantization.and_then(Quantization::as_per_tensor) {
+            Some((scale, zero_point)) => Ok((scale, zero_point as i32)),
+            None => Err(OpError::invalid(format!("tensor {:?} needs one scale and zero point", self.name))),
+        }
+    }
+
+    /// Known data as a vector of elements (copied: constants may be unaligned); `None` when it is not known yet.
+    pub fn values<T: Element>(&self) -> Result<Option<Vec<T>>, OpError> {
+        let Some(bytes) = self.known else { return Ok(None) };
+        ensure!(T::matches(self.ty), "tensor {:?} has type {}", self.name, self.ty);
+        Ok(Some(copy_elements(bytes)))
+    }
+
+    /// Known int32 or int64 data as i64; `None` when it is not known yet.
+    pub fn indices(&self) -> Result<Option<Vec<i64>>, OpError> {
+        match self.ty {
+            TensorType::Int64 => self.values::<i64>(),
+            TensorType::Int32 => Ok(self.values::<i32>()?.map(|v| v.into_iter().map(i64::from).collect())),
+            TensorType::Int16 => Ok(self.values::<i16>()?.map(|v| v.into_iter().map(i64::from).collect())),
+            ty => Err(OpError::unsupported(format!("index tensor {:?} of type {ty}", self.name))),
+        }
+    }
+}
+
+/// Copies bytes of any alignment into elements; a trailing part of an element is dropped.
+pub fn copy_elements<T: Pod>(bytes: &[u8]) -> Vec<T> {
+    bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect()
+}
+
+/// A tensor that a kernel reads.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorRef<'a> {
+    /// Element type.
+    pub ty: TensorType,
+    /// Dimensions.
+    pub shape: &'a [usize],
+    /// Scales and zero points.
+    pub quantization: Option<&'a Quantization>,
+    /// Raw data, aligned to 64 bytes.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> TensorRef<'a> {
+    /// The elements.
+    pub fn slice<T: Element>(&self) -> Result<&'a [T], OpError> {
+        ensure!(T::matches(self.ty), "a kernel wanted another type than {}", self.ty);
+        bytemuck::try_cast_slice(self.bytes).map_err(|e| OpError::invalid(format!("{} data: {e}", self.ty)))
+    }
+}
+
+/// A tensor that a kernel writes.
+#[derive(Debug)]
+pub struct TensorMut<'a> {
+    /// Element type.
+    pub ty: TensorType,
+    /// Quantization of the result.
+    pub quantization: Option<&'a Quantization>,
+    /// Where the elements go.
+    pub data: OutputData<'a>,
+}
+
+/// Memory of an output.
+#[derive(Debug)]
+pub enum OutputData<'a> {
+    /// Planned: shape known before the run; data aligned to 64 bytes.
+    Planned {
+        /// Dimensions.
+        shape: &'a [usize],
+        /// Raw data to overwrite; its old contents are unspecified.
+        bytes: &'a mut [u8],
+    },
+    /// The kernel decides the shape: see [`TensorMut::set_shape`].
+    Dynamic {
+        /// Dimensions, set by the kernel.
+        shape: &'a mut Shape,
+        /// Raw data, sized by the kernel.
+        bytes: &'a mut AlignedBytes,
+    },
+}
+
+impl TensorMut<'_> {
+    /// Dimensions.
+    pub fn shape(&self) -> &[usize] {
+        match &self.data {
+            OutputData::Planned { shape, .. } => shape,
+            OutputData::Dynamic { shape, .. } => shape,
+        }
+    }
+
+    /// Raw data to overwrite.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        match &mut self.data {
+            OutputData::Planned { bytes, .. } => bytes,
+            OutputData::Dynamic { bytes, .. } => bytes,
+        }
+    }
+
+    /// The elements to overwrite; old contents are unspecified.
+    pub fn slice<T: Element>(&mut self) -> Result<&mut [T], OpError> {
+        let ty = self.ty;
+        ensure!(T::matches(ty), "a kernel wanted another type than {ty}");
+        bytemuck::try_cast_slice_mut(self.bytes()).map_err(|e| OpError::invalid(format!("{ty} data: {e}")))
+    }
+
+    /// Gives an output whose shape inference left open its shape and zeroed memory.
+    pub fn set_shape(&mut self, new: &[usize]) -> Result<(), OpError> {
+        let ty = self.ty;
+        match &mut self.data {
+            OutputData::Planned { shape, .. } => {
+                ensure!(*shape == new, "planned as {shape:?}, computed as {new:?}");
+            }
+            OutputData::Dynamic { shape, bytes } => {
+                let elements = new.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+                let len = elements.and_then(|n| ty.byte_len(n)).filter(|&n| n <= isize::MAX as usize / 2);
+                let Some(len) = len else { return Err(OpError::invalid(format!("{ty} shape {new:?} is too large"))) };
+                **shape = Shape::from_slice(new);
+                bytes.resize_zeroed(len);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Chunk([u8; 64]);
+
+/// Growable bytes aligned to 64, the alignment that every kernel may count on.
+#[derive(Clone, Default)]
+pub struct AlignedBytes {
+    chunks: Vec<Chunk>,
+    len: usize,
+}
+
+impl AlignedBytes {
+    /// `len` zero bytes.
+    pub fn zeroed(len: usize) -> AlignedBytes {
+        AlignedBytes { chunks: vec![Chunk::zeroed(); len.div_ceil(64)], len }
+    }
+
+    /// Becomes `len` zero bytes, keeping its allocation where it is large enough.
+    pub fn resize_zeroed(&mut self, len: usize) {
+        self.chunks.clear();
+        self.chunks.resize(len.div_ceil(64), Chunk::zeroed());
+        self.len = len;
+    }
+}
+
+impl From<&[u8]> for AlignedBytes {
+    fn from(bytes: &[u8]) -> AlignedBytes {
+        let mut aligned = AlignedBytes::zeroed(bytes.len());
+        aligned.copy_from_slice(bytes);
+        aligned
+    }
+}
+
+impl std::ops::Deref for AlignedBytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.chunks)[..self.len]
+    }
+}
+
+impl std::ops::DerefMut for AlignedBytes {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.chunks)[..self.len]
+    }
+}
+
+impl std::fmt::Debug for AlignedBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AlignedBytes({} bytes)", self.len)
+    }
+}
