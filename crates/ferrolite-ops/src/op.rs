@@ -234,6 +234,12 @@ pub trait OpDef: Send + Sync {
         false
     }
 
+    /// Whether a node whose inputs are all constants may be computed once, when it is planned: true unless it has state,
+    /// draws random numbers or runs other subgraphs.
+    fn is_foldable(&self) -> bool {
+        true
+    }
+
     /// Multiply-accumulates of one run, for reports.
     fn macs(&self, _node: &NodeView<'_>) -> u64 {
         0

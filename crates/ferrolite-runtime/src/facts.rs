@@ -5,6 +5,9 @@ use ferrolite_model::{Bytes, Model, Node, Tensor, TensorId};
 use ferrolite_ops::op::InferResult;
 use ferrolite_ops::{NodeView, OpDef, OpError, Shape, TensorInfo};
 
+/// Data of some computed tensors.
+pub(crate) type Known<'a> = &'a [(TensorId, &'a [u8])];
+
 /// Shapes and constants of one subgraph.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
@@ -30,14 +33,14 @@ impl Facts {
         Ok(Facts { shapes, constants })
     }
 
-    /// The node as its operator sees it; `None` when an input's shape is not known yet. `known` gives data of computed
-    /// tensors, where there is any.
+    /// The node as its operator sees it; `None` when an input's shape is not known yet. `known` is data of computed
+    /// tensors, as far as there is any.
     pub(crate) fn view<'a>(
         &'a self,
         model: &'a Model,
         subgraph: usize,
         node: &'a Node,
-        known: &dyn Fn(TensorId) -> Option<&'a [u8]>,
+        known: Known<'a>,
     ) -> Option<NodeView<'a>> {
         let tensors = &model.subgraphs[subgraph].tensors;
         let info = |id: TensorId, shape: Shape| {
@@ -51,7 +54,7 @@ impl Facts {
                 sparsity: tensor.sparsity.as_ref(),
                 is_variable: tensor.is_variable,
                 constant,
-                known: constant.map(|c| &**c).or_else(|| known(id)),
+                known: constant.map(|c| &**c).or_else(|| known.iter().find(|k| k.0 == id).map(|k| k.1)),
             }
         };
         let inputs = node.inputs.iter().map(|&id| match id {
@@ -93,6 +96,7 @@ pub(crate) fn infer(op: &dyn OpDef, view: &NodeView<'_>) -> InferResult {
 
 fn file_shape(id: TensorId, tensor: &Tensor) -> Result<Shape, RuntimeError> {
     let shape: Option<Shape> = tensor.shape.iter().map(|&d| usize::try_from(d).ok()).collect();
-    let usage = || RuntimeError::Usage(format!("tensor {id} ({:?}) has an open shape: {:?}", tensor.name(), tensor.shape));
+    let usage =
+        || RuntimeError::Usage(format!("tensor {id} ({:?}) has an open shape: {:?}", tensor.name(), tensor.shape));
     shape.ok_or_else(usage)
 }
