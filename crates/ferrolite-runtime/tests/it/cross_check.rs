@@ -1,7 +1,7 @@
 //! Every fast kernel against the reference, on every instruction set of the machine and several thread counts.
 
 use crate::inputs;
-use ferrolite_kernels::isa::Isa;
+use ferrolite_kernels::Isa;
 use ferrolite_model::TensorType;
 use ferrolite_ops::op::FLOAT_BOUND;
 use ferrolite_ops::{OPS, copy_elements};
