@@ -48,7 +48,7 @@ fn chain(length: usize, elements: i32) -> Model {
     let mut x = b.input("x", TensorType::Float32, &[elements]);
     for i in 0..length {
         let y = b.tensor(format!("y{i}"), TensorType::Float32, &[elements]);
-        b.custom("Increment", 1, None::<Vec<u8>>, &[Some(x)], &[y]);
+        b.custom("Increment", Vec::new(), &[Some(x)], &[y]);
         x = y;
     }
     b.output(x);
@@ -63,7 +63,7 @@ fn late() -> Model {
     let y = b.tensor("y", TensorType::Float32, &[-1, -1]);
     let z = b.tensor("z", TensorType::Float32, &[-1, -1]);
     b.node(BuiltinOperator::RESHAPE, 1, BuiltinOptions::NONE, &[Some(x), Some(shape)], &[y]);
-    b.custom("Increment", 1, None::<Vec<u8>>, &[Some(y)], &[z]);
+    b.custom("Increment", Vec::new(), &[Some(y)], &[z]);
     b.output(z);
     b.build().unwrap()
 }
