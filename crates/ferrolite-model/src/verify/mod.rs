@@ -13,11 +13,12 @@ use crate::error::{ModelError, Place};
 use crate::model::*;
 use crate::schema::BuiltinOperator;
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 
 type Result<T> = std::result::Result<T, ModelError>;
 
-/// The schema version of every file in use.
-const VERSION: u32 = 3;
+/// The schema versions whose files this crate understands: all so far. Files in use have 3.
+const VERSIONS: RangeInclusive<u32> = 1..=3;
 
 /// Checks that a model keeps the rules of the format.
 ///
@@ -25,8 +26,8 @@ const VERSION: u32 = 3;
 /// The first broken rule, and where.
 pub fn verify(model: &Model) -> Result<()> {
     let whole = |rule: String| Err(ModelError::invalid(Place::MODEL, rule));
-    if model.version != VERSION {
-        return whole(format!("schema version {} (only {VERSION} is known)", model.version));
+    if !VERSIONS.contains(&model.version) {
+        return whole(format!("schema version {} (known are {VERSIONS:?})", model.version));
     }
     if model.subgraphs.is_empty() {
         return whole("there is no subgraph".into());
