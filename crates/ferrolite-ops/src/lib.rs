@@ -28,5 +28,8 @@ macro_rules! operators {
 
 // One line per folder or file, in alphabetical order.
 operators! {
+    conv_2d: [Conv2d],
+    depthwise_conv_2d: [DepthwiseConv2d],
+    fully_connected: [FullyConnected],
     reshape: [Reshape],
 }
