@@ -14,7 +14,7 @@ pub mod tensor;
 pub use catalog::Catalog;
 pub use error::OpError;
 pub use op::{FastKernel, Inferred, Io, Kernel, NodeView, OpDef, OpId};
-pub use tensor::{AlignedBytes, Element, Shape, TensorInfo, TensorMut, TensorRef};
+pub use tensor::{AlignedBytes, Element, Shape, TensorInfo, TensorMut, TensorRef, copy_elements};
 
 /// Declares each operator's module and lists its definitions in [`OPS`].
 macro_rules! operators {
