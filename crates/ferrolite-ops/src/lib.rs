@@ -28,5 +28,11 @@ macro_rules! operators {
 
 // One line per folder or file, in alphabetical order.
 operators! {
+    batch_matmul: [BatchMatMul],
+    conv_2d: [Conv2d],
+    depthwise_conv_2d: [DepthwiseConv2d],
+    fully_connected: [FullyConnected],
+    pool_2d: [AVERAGE_POOL_2D, MAX_POOL_2D],
     reshape: [Reshape],
+    transpose_conv: [TransposeConv],
 }
