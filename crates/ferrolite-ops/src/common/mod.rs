@@ -3,3 +3,4 @@
 pub mod activation;
 pub mod padding;
 pub mod requant;
+pub mod strided;
