@@ -300,6 +300,21 @@ impl Model {
         self.buffers.get(tensor.buffer).filter(|data| !data.is_empty())
     }
 
+    /// Data of a constant tensor, also of one without elements (the shape of a scalar, say), which has no bytes in the
+    /// file; `None` for a tensor that is computed, set by the caller or kept.
+    pub fn constant_of(&self, subgraph: &Subgraph, tensor: TensorId) -> Option<&Bytes> {
+        let described = subgraph.tensors.get(tensor)?;
+        self.constant(described).or_else(|| {
+            let is_computed = || subgraph.nodes.iter().any(|node| node.outputs.contains(&tensor));
+            let is_constant = described.buffer != 0
+                && !described.is_variable
+                && described.elements() == Some(0)
+                && !subgraph.inputs.contains(&tensor)
+                && !is_computed();
+            self.buffers.get(described.buffer).filter(|_| is_constant)
+        })
+    }
+
     /// The operator of a node.
     pub fn operator(&self, node: &Node) -> &OperatorCode {
         &self.operator_codes[node.opcode]
@@ -316,6 +331,19 @@ impl Model {
             }
             None => {
                 self.operator_codes.push(OperatorCode { builtin, custom: None, version });
+                self.operator_codes.len() - 1
+            }
+        }
+    }
+
+    /// Index of this custom operator, added if the model does not have it yet.
+    pub fn custom_operator_index(&mut self, name: &str, version: i32) -> usize {
+        let is_it = |c: &OperatorCode| c.builtin == BuiltinOperator::CUSTOM && c.custom.as_deref() == Some(name);
+        match self.operator_codes.iter().position(is_it) {
+            Some(i) => i,
+            None => {
+                let custom = Some(name.to_owned());
+                self.operator_codes.push(OperatorCode { builtin: BuiltinOperator::CUSTOM, custom, version });
                 self.operator_codes.len() - 1
             }
         }

@@ -108,7 +108,7 @@ pub struct TensorRef<'a> {
     pub shape: &'a [usize],
     /// Scales and zero points.
     pub quantization: Option<&'a Quantization>,
-    /// Raw data, aligned to 64 bytes.
+    /// Raw data, aligned for its elements.
     pub bytes: &'a [u8],
 }
 
@@ -138,7 +138,7 @@ pub enum OutputData<'a> {
     Planned {
         /// Dimensions.
         shape: &'a [usize],
-        /// Raw data to overwrite; its old contents are unspecified.
+        /// Raw data to overwrite, aligned to 64 bytes; its old contents are unspecified.
         bytes: &'a mut [u8],
     },
     /// The kernel decides the shape: see [`TensorMut::set_shape`].
