@@ -28,5 +28,16 @@ macro_rules! operators {
 
 // One line per folder or file, in alphabetical order.
 operators! {
+    concatenation: [Concatenation],
+    expand_dims: [ExpandDims],
+    mirror_pad: [MirrorPad],
+    pack: [Pack, Unpack],
+    pad: [Pad, PadV2],
+    reduce: [MEAN, SUM, REDUCE_MAX, REDUCE_MIN, REDUCE_PROD, REDUCE_ANY, REDUCE_ALL],
     reshape: [Reshape],
+    slice: [Slice],
+    split: [Split, SplitV],
+    squeeze: [Squeeze],
+    strided_slice: [StridedSlice],
+    transpose: [Transpose],
 }

@@ -1,6 +1,6 @@
 //! Moving elements: every operator that only rearranges data is a [`StridedCopy`], or a few of them.
 
-use crate::op::{Io, Kernel};
+use crate::op::{Io, Kernel, NodeView, reference};
 use crate::tensor::{OutputData, Shape, TensorInfo, TensorMut, TensorRef};
 use crate::{OpError, ensure};
 use ferrolite_model::TensorType;
@@ -140,7 +140,7 @@ impl StridedCopy {
         if !matches!(self.unit.saturating_mul(*len), 2 | 4 | 8 | 16) || outer.is_empty() || !outer.iter().all(whole) {
             return;
         }
-        if self.src_start % *len != 0 || self.dst_start % *len != 0 {
+        if !self.src_start.is_multiple_of(*len) || !self.dst_start.is_multiple_of(*len) {
             return;
         }
         outer.iter_mut().for_each(|s| (s.src, s.dst) = (s.src / n, s.dst / n));
@@ -169,19 +169,24 @@ impl StridedCopy {
             8 => self.run_sized::<8>(steps, src, dst),
             16 => self.run_sized::<16>(steps, src, dst),
             _ => {
-                // Several elements per byte, low bits first.
                 let bits = self.ty.bits();
                 ensure!(matches!(bits, 2 | 4), "cannot move elements of type {}", self.ty);
-                let per_byte = 8 / bits;
-                let mask = (1u8 << bits) - 1;
-                self.for_each(|s, d| {
-                    let value = src[s / per_byte] >> (s % per_byte * bits) & mask;
-                    let shift = d % per_byte * bits;
-                    let byte = &mut dst[d / per_byte];
-                    *byte = *byte & !(mask << shift) | value << shift;
-                });
+                self.for_each(|s, d| copy_packed(bits, src, s, dst, d));
             }
         }
+        Ok(())
+    }
+
+    /// Copies elements of one byte through `f`.
+    pub fn map_bytes(&self, src: &[u8], dst: &mut [u8], f: impl Fn(u8) -> u8) -> Result<(), OpError> {
+        ensure!(self.ty.bits() == 8, "{} elements are not bytes", self.ty);
+        ensure!(src.len() >= self.src_len && dst.len() >= self.dst_len, "data is shorter than its shape");
+        let unit = self.unit;
+        self.for_each(|s, d| {
+            for i in 0..unit {
+                dst[d * unit + i] = f(src[s * unit + i]);
+            }
+        });
         Ok(())
     }
 
@@ -302,6 +307,40 @@ fn transpose_tile<T: Copy>(rows: Step, columns: Step, src: &[T], s: isize, dst: 
             }
         }
     }
+}
+
+/// The kernel of an operator whose output is input 0's data under another shape.
+pub fn view_kernel() -> Result<Box<dyn Kernel>, OpError> {
+    reference(|io| copy_whole(io.input(0)?, &mut io.outputs[0]))
+}
+
+/// Values that a kernel cannot be prepared without: inference left the shape open until they are known.
+pub fn known<T>(value: Option<T>) -> Result<T, OpError> {
+    value.ok_or_else(|| OpError::invalid("an index input is not known yet"))
+}
+
+/// Checks that input `i` holds indices of one of the types that [`TensorInfo::indices`] reads.
+pub fn index_input<'n, 'a>(node: &'n NodeView<'a>, i: usize) -> Result<&'n TensorInfo<'a>, OpError> {
+    let tensor = node.input(i)?;
+    match tensor.ty {
+        TensorType::Int32 | TensorType::Int64 | TensorType::Int16 => Ok(tensor),
+        ty => Err(OpError::unsupported(format!("index tensor {:?} of type {ty}", tensor.name))),
+    }
+}
+
+/// Refuses element types that have no fixed size.
+pub fn fixed_size(ty: TensorType, op: &str) -> Result<TensorType, OpError> {
+    if ty.bits() == 0 { Err(OpError::unsupported(format!("{op} of {ty}"))) } else { Ok(ty) }
+}
+
+/// Copies element `s` of `src` to element `d` of `dst`, elements of `bits` < 8 bits packed low bits first.
+#[inline]
+pub fn copy_packed(bits: usize, src: &[u8], s: usize, dst: &mut [u8], d: usize) {
+    let (per_byte, mask) = (8 / bits, (1u8 << bits) - 1);
+    let value = src[s / per_byte] >> (s % per_byte * bits) & mask;
+    let shift = d % per_byte * bits;
+    let byte = &mut dst[d / per_byte];
+    *byte = *byte & !(mask << shift) | value << shift;
 }
 
 /// A kernel that runs one copy from input `input` to output 0.
