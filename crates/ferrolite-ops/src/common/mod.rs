@@ -11,3 +11,4 @@ pub mod scratch;
 pub mod testing;
 pub mod weights;
 pub mod window2d;
+pub mod strided;
