@@ -29,17 +29,15 @@ macro_rules! operators {
 // One line per folder or file, in alphabetical order.
 operators! {
     batch_matmul: [BatchMatMul],
+    concatenation: [Concatenation],
     conv_2d: [Conv2d],
     depthwise_conv_2d: [DepthwiseConv2d],
-    fully_connected: [FullyConnected],
-    pool_2d: [AVERAGE_POOL_2D, MAX_POOL_2D],
-    reshape: [Reshape],
-    transpose_conv: [TransposeConv],
-    concatenation: [Concatenation],
     expand_dims: [ExpandDims],
+    fully_connected: [FullyConnected],
     mirror_pad: [MirrorPad],
     pack: [Pack, Unpack],
     pad: [Pad, PadV2],
+    pool_2d: [AVERAGE_POOL_2D, MAX_POOL_2D],
     reduce: [MEAN, SUM, REDUCE_MAX, REDUCE_MIN, REDUCE_PROD, REDUCE_ANY, REDUCE_ALL],
     reshape: [Reshape],
     slice: [Slice],
@@ -47,4 +45,5 @@ operators! {
     squeeze: [Squeeze],
     strided_slice: [StridedSlice],
     transpose: [Transpose],
+    transpose_conv: [TransposeConv],
 }
