@@ -17,7 +17,7 @@ const VERSION: &str = "25.12.19";
 ///
 /// # Errors
 /// When the generator is missing or of another version, when it fails, or when the code is not current.
-pub fn codegen(check: bool) -> Result<(), String> {
+pub(crate) fn codegen(check: bool) -> Result<(), String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask has no folder above it")?;
     let model = root.join("crates/ferrolite-model");
     let target = model.join("src/schema/generated.rs");
