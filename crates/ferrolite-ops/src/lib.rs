@@ -34,5 +34,6 @@ operators! {
     fully_connected: [FullyConnected],
     pool_2d: [AVERAGE_POOL_2D, MAX_POOL_2D],
     reshape: [Reshape],
+    softmax: [Softmax, LogSoftmax],
     transpose_conv: [TransposeConv],
 }

@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod densify;
+pub mod fixed_exp;
 pub mod hybrid;
 pub mod linear;
 pub mod padding;
