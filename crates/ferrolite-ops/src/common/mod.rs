@@ -12,3 +12,4 @@ pub mod scratch;
 pub mod testing;
 pub mod weights;
 pub mod window2d;
+pub mod strided;

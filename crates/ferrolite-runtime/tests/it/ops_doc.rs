@@ -17,7 +17,8 @@ fn ops_doc_is_current() {
 }
 
 fn table() -> String {
-    let mut rows: Vec<_> = OPS.iter().map(|op| (matches!(op.id(), OpId::Custom(_)), op.id().to_string(), *op)).collect();
+    let mut rows: Vec<_> =
+        OPS.iter().map(|op| (matches!(op.id(), OpId::Custom(_)), op.id().to_string(), *op)).collect();
     rows.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
     let mut out = String::from(
         "# Operators\n\nGenerated from the catalogue by `cargo xtask ops-doc`; do not edit.\n\n\
