@@ -2,7 +2,7 @@
 //!
 //! `FERROLITE_OPSUITE_OPS=ADD,MUL` restricts the run, `FERROLITE_OPSUITE_ID=text` too.
 
-use ferrolite_model::Model;
+use ferrolite_model::{Model, TensorType};
 use ferrolite_ops::{OPS, OpId};
 use ferrolite_runtime::{Interpreter, Options, RuntimeError};
 use ferrolite_testkit::{Array, Case, Golden, Opsuite, Status};
@@ -70,7 +70,7 @@ fn run_model(suite: &Opsuite, case: &Case, golden: &Golden, options: &Options) -
     }
     for (index, step) in golden.steps.iter().enumerate() {
         for (i, input) in step.inputs.iter().enumerate() {
-            interpreter.set_input_bytes(i, &input.bytes()).map_err(text)?;
+            set_input(&mut interpreter, i, input)?;
         }
         interpreter.invoke().map_err(text)?;
         if case.expected_status == Status::Ok {
@@ -92,7 +92,7 @@ fn run_model(suite: &Opsuite, case: &Case, golden: &Golden, options: &Options) -
         }
         for (name, id) in &signature.inputs {
             let i = position(interpreter.inputs(), *id)?;
-            interpreter.set_input_bytes(i, &run.inputs[name].bytes()).map_err(text)?;
+            set_input(&mut interpreter, i, &run.inputs[name])?;
         }
         interpreter.invoke().map_err(text)?;
         for (name, id) in &signature.outputs {
@@ -105,8 +105,36 @@ fn run_model(suite: &Opsuite, case: &Case, golden: &Golden, options: &Options) -
     Ok(())
 }
 
-/// An output; narrow integers are unpacked to bytes, as Python's interpreter gives them.
+/// Sets an input; the data of int4 and int2 inputs is stored one element per byte.
+fn set_input(interpreter: &mut Interpreter, i: usize, input: &Array) -> Result<(), String> {
+    let ty = interpreter.input_tensor(i).ok_or("there is no such input")?.ty;
+    let bytes = match ty.bits() {
+        bits @ (2 | 4) => pack(&input.bytes(), bits),
+        _ => input.bytes(),
+    };
+    interpreter.set_input_bytes(i, &bytes).map_err(|e| e.to_string())
+}
+
+/// Joins the low `bits` of every byte, first element lowest.
+fn pack(elements: &[u8], bits: usize) -> Vec<u8> {
+    let join = |group: &[u8]| group.iter().rev().fold(0u8, |byte, x| byte << bits | x & ((1 << bits) - 1));
+    elements.chunks(8 / bits).map(join).collect()
+}
+
+/// An output; int4 and int2 are unpacked to sign-extended bytes, as in the stored data.
 fn output(interpreter: &Interpreter, i: usize) -> Option<Array> {
     let tensor = interpreter.output_tensor(i)?;
-    Some(Array::new(tensor.ty, tensor.shape, tensor.bytes.to_vec()))
+    if tensor.ty == TensorType::String {
+        return Some(Array::strings(tensor.shape, Array::parse_strings(tensor.bytes)?));
+    }
+    let bits = tensor.ty.bits();
+    if bits >= 8 || tensor.ty == TensorType::UInt4 {
+        return Some(Array::new(tensor.ty, tensor.shape, tensor.bytes.to_vec()));
+    }
+    let extend = |k: usize| {
+        let byte = tensor.bytes[k * bits / 8] >> (k * bits % 8);
+        ((byte << (8 - bits)) as i8 >> (8 - bits)) as u8
+    };
+    let elements = tensor.shape.iter().product();
+    Some(Array::new(TensorType::Int8, tensor.shape, (0..elements).map(extend).collect()))
 }
