@@ -40,6 +40,7 @@ operators! {
     pool_2d: [AVERAGE_POOL_2D, MAX_POOL_2D],
     reduce: [MEAN, SUM, REDUCE_MAX, REDUCE_MIN, REDUCE_PROD, REDUCE_ANY, REDUCE_ALL],
     reshape: [Reshape],
+    softmax: [Softmax, LogSoftmax],
     slice: [Slice],
     split: [Split, SplitV],
     squeeze: [Squeeze],
