@@ -28,5 +28,24 @@ macro_rules! operators {
 
 // One line per folder or file, in alphabetical order.
 operators! {
+    add_sub: [Add, Sub],
+    cast: [Cast],
+    comparison: [EQUAL, NOT_EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL],
+    div: [Div],
+    elu: [Elu],
+    fake_quant: [FakeQuant],
+    gelu: [Gelu],
+    hard_swish: [HardSwish],
+    leaky_relu: [LeakyRelu, Prelu],
+    logical: [LOGICAL_AND, LOGICAL_OR, LogicalNot],
+    logistic_tanh: [Logistic, Tanh],
+    maximum_minimum: [MAXIMUM, MINIMUM],
+    mul: [Mul],
+    pow: [Pow],
+    quantize_dequantize: [Quantize, Dequantize],
+    relu: [RELU, RELU6, RELU_N1_TO_1, RELU_0_TO_1],
     reshape: [Reshape],
+    select: [Select, SelectV2],
+    squared_difference: [SquaredDifference],
+    unary_math: [ABS, CEIL, COS, EXP, FLOOR, LOG, NEG, ROUND, RSQRT, SIN, SQRT, SQUARE],
 }
