@@ -1,6 +1,7 @@
 //! Shared, immutable bytes.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
@@ -21,6 +22,12 @@ impl Bytes {
         }
         let start = self.range.start + range.start;
         Some(Bytes { owner: Arc::clone(&self.owner), range: start..start + range.len() })
+    }
+
+    /// The range of these bytes that `part` borrows, or `None` when `part` lies elsewhere in memory.
+    pub fn slice_ref(&self, part: &[u8]) -> Option<Bytes> {
+        let start = (part.as_ptr() as usize).checked_sub(self.as_ptr() as usize)?;
+        self.slice(start..start.checked_add(part.len())?)
     }
 }
 
@@ -57,6 +64,12 @@ impl PartialEq for Bytes {
 }
 
 impl Eq for Bytes {}
+
+impl Hash for Bytes {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
 
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,12 +11,20 @@
 // The generated code names it.
 extern crate alloc;
 
+mod builder;
 mod bytes;
+mod error;
 mod model;
+mod read;
 pub mod schema;
 mod types;
+mod verify;
+mod write;
 
+pub use builder::ModelBuilder;
 pub use bytes::Bytes;
+pub use error::{ModelError, Place};
 pub use model::*;
 pub use schema::BuiltinOperator;
 pub use types::TensorType;
+pub use verify::verify;

@@ -146,7 +146,7 @@ pub struct Quantization {
     pub min: Vec<f32>,
     /// Recorded maxima (informative).
     pub max: Vec<f32>,
-    /// Dimension that several scales run along.
+    /// Dimension that several scales run along; see [`Quantization::axis`].
     pub quantized_dimension: i32,
     /// Blockwise and other schemes; `NONE` for the plain one.
     pub details: Option<QuantizationDetails>,
@@ -161,6 +161,15 @@ impl Quantization {
     /// One scale per index of dimension `axis`, all zero points 0.
     pub fn per_channel(scale: Vec<f32>, axis: i32) -> Quantization {
         Quantization { zero_point: vec![0; scale.len()], scale, quantized_dimension: axis, ..Default::default() }
+    }
+
+    /// The dimension that several scales run along in a tensor of this rank. With one dimension there is no choice, and
+    /// some converters left the weights' dimension in the bias.
+    pub fn axis(&self, rank: usize) -> Option<usize> {
+        match rank {
+            1 => Some(0),
+            _ => usize::try_from(self.quantized_dimension).ok().filter(|&axis| axis < rank),
+        }
     }
 
     /// The single scale and zero point, or `None` for per-channel and unquantized tensors.
@@ -252,6 +261,30 @@ impl Node {
             debug_metadata_index: -1,
         }
     }
+
+    /// The subgraphs that this node's options name (the branches of IF, the body of WHILE, ...).
+    pub fn called_subgraphs(&self) -> Vec<i32> {
+        use {BuiltinOptions as O, BuiltinOptions2 as O2};
+        let mut called = match &self.options {
+            O::IfOptions(o) => vec![o.then_subgraph_index, o.else_subgraph_index],
+            O::WhileOptions(o) => vec![o.cond_subgraph_index, o.body_subgraph_index],
+            O::CallOnceOptions(o) => vec![o.init_subgraph_index],
+            O::CallOptions(o) => vec![i32::try_from(o.subgraph).unwrap_or(i32::MAX)],
+            _ => Vec::new(),
+        };
+        match &self.options2 {
+            O2::StablehloWhileOptions(o) => called.extend([o.cond_subgraph_index, o.body_subgraph_index]),
+            O2::StablehloReduceOptions(o) => called.push(o.body_subgraph_index),
+            O2::StablehloReduceWindowOptions(o) => called.push(o.body_subgraph_index),
+            O2::StablehloScatterOptions(o) => called.push(o.update_computation_subgraph_index),
+            O2::StablehloSortOptions(o) => called.push(o.comparator_subgraph_index),
+            O2::StableHLOCompositeOptions(o) => called.push(o.decomposition_subgraph_index),
+            O2::StablehloCaseOptions(o) => called.extend(o.branch_subgraph_indices.iter().flatten()),
+            O2::StablehloCustomCallOptions(o) => called.extend(o.called_computations.iter().flatten()),
+            _ => {}
+        }
+        called
+    }
 }
 
 /// A named metadata entry.
@@ -300,6 +333,21 @@ impl Model {
         self.buffers.get(tensor.buffer).filter(|data| !data.is_empty())
     }
 
+    /// Data of a constant tensor, also of one without elements (the shape of a scalar, say), which has no bytes in the
+    /// file; `None` for a tensor that is computed, set by the caller or kept.
+    pub fn constant_of(&self, subgraph: &Subgraph, tensor: TensorId) -> Option<&Bytes> {
+        let described = subgraph.tensors.get(tensor)?;
+        self.constant(described).or_else(|| {
+            let is_computed = || subgraph.nodes.iter().any(|node| node.outputs.contains(&tensor));
+            let is_constant = described.buffer != 0
+                && !described.is_variable
+                && described.elements() == Some(0)
+                && !subgraph.inputs.contains(&tensor)
+                && !is_computed();
+            self.buffers.get(described.buffer).filter(|_| is_constant)
+        })
+    }
+
     /// The operator of a node.
     pub fn operator(&self, node: &Node) -> &OperatorCode {
         &self.operator_codes[node.opcode]
@@ -316,6 +364,19 @@ impl Model {
             }
             None => {
                 self.operator_codes.push(OperatorCode { builtin, custom: None, version });
+                self.operator_codes.len() - 1
+            }
+        }
+    }
+
+    /// Index of this custom operator, added if the model does not have it yet.
+    pub fn custom_operator_index(&mut self, name: &str, version: i32) -> usize {
+        let is_it = |c: &OperatorCode| c.builtin == BuiltinOperator::CUSTOM && c.custom.as_deref() == Some(name);
+        match self.operator_codes.iter().position(is_it) {
+            Some(i) => i,
+            None => {
+                let custom = Some(name.to_owned());
+                self.operator_codes.push(OperatorCode { builtin: BuiltinOperator::CUSTOM, custom, version });
                 self.operator_codes.len() - 1
             }
         }

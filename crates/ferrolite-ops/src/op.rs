@@ -5,8 +5,8 @@ use crate::gradient::Gradient;
 use crate::quantize::QuantRule;
 use crate::tensor::{Shape, TensorInfo, TensorMut, TensorRef};
 use crate::{OpError, ensure};
-use ferrolite_kernels::isa::Isa;
-use ferrolite_kernels::pool::ThreadPool;
+use ferrolite_kernels::Isa;
+use ferrolite_kernels::ThreadPool;
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, BuiltinOptions2, Bytes, Model, OperatorCode, TensorType};
 use smallvec::SmallVec;
 use std::fmt;
@@ -232,6 +232,12 @@ pub trait OpDef: Send + Sync {
     /// Whether the output is the input's data under another shape (RESHAPE, SQUEEZE …), so that no copy is needed.
     fn is_view(&self) -> bool {
         false
+    }
+
+    /// Whether a node whose inputs are all constants may be computed once, when it is planned: true unless it has state,
+    /// draws random numbers or runs other subgraphs.
+    fn is_foldable(&self) -> bool {
+        true
     }
 
     /// Multiply-accumulates of one run, for reports.

@@ -99,6 +99,12 @@ pub fn copy_elements<T: Pod>(bytes: &[u8]) -> Vec<T> {
     bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect()
 }
 
+/// The elements of a tensor of type `ty` in aligned bytes.
+pub fn elements_mut<T: Element>(ty: TensorType, bytes: &mut [u8]) -> Result<&mut [T], OpError> {
+    ensure!(T::matches(ty), "holds {ty}, which was not expected");
+    bytemuck::try_cast_slice_mut(bytes).map_err(|e| OpError::invalid(format!("{ty} data: {e}")))
+}
+
 /// A tensor that a kernel reads.
 #[derive(Clone, Copy, Debug)]
 pub struct TensorRef<'a> {
@@ -108,14 +114,14 @@ pub struct TensorRef<'a> {
     pub shape: &'a [usize],
     /// Scales and zero points.
     pub quantization: Option<&'a Quantization>,
-    /// Raw data, aligned to 64 bytes.
+    /// Raw data, aligned for its elements.
     pub bytes: &'a [u8],
 }
 
 impl<'a> TensorRef<'a> {
     /// The elements.
     pub fn slice<T: Element>(&self) -> Result<&'a [T], OpError> {
-        ensure!(T::matches(self.ty), "a kernel wanted another type than {}", self.ty);
+        ensure!(T::matches(self.ty), "holds {}, which was not expected", self.ty);
         bytemuck::try_cast_slice(self.bytes).map_err(|e| OpError::invalid(format!("{} data: {e}", self.ty)))
     }
 }
@@ -138,7 +144,7 @@ pub enum OutputData<'a> {
     Planned {
         /// Dimensions.
         shape: &'a [usize],
-        /// Raw data to overwrite; its old contents are unspecified.
+        /// Raw data to overwrite, aligned to 64 bytes; its old contents are unspecified.
         bytes: &'a mut [u8],
     },
     /// The kernel decides the shape: see [`TensorMut::set_shape`].
@@ -169,9 +175,7 @@ impl TensorMut<'_> {
 
     /// The elements to overwrite; old contents are unspecified.
     pub fn slice<T: Element>(&mut self) -> Result<&mut [T], OpError> {
-        let ty = self.ty;
-        ensure!(T::matches(ty), "a kernel wanted another type than {ty}");
-        bytemuck::try_cast_slice_mut(self.bytes()).map_err(|e| OpError::invalid(format!("{ty} data: {e}")))
+        elements_mut(self.ty, self.bytes())
     }
 
     /// Gives an output whose shape inference left open its shape and zeroed memory.

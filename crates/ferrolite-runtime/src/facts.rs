@@ -1,0 +1,102 @@
+//! What is known about a subgraph's tensors while it is planned: shapes and constant data.
+
+use crate::RuntimeError;
+use ferrolite_model::{Bytes, Model, Node, Tensor, TensorId};
+use ferrolite_ops::op::InferResult;
+use ferrolite_ops::{NodeView, OpDef, OpError, Shape, TensorInfo};
+
+/// Data of some computed tensors.
+pub(crate) type Known<'a> = &'a [(TensorId, &'a [u8])];
+
+/// Shapes and constants of one subgraph.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    /// `None` until it is known.
+    pub(crate) shapes: Vec<Option<Shape>>,
+    /// Constants of the file, and results of folded nodes.
+    pub(crate) constants: Vec<Option<Bytes>>,
+}
+
+impl Facts {
+    /// Facts of the file alone: inputs, constants and variables have shapes, nothing else does.
+    pub(crate) fn of_file(model: &Model, subgraph: usize) -> Result<Facts, RuntimeError> {
+        let graph = &model.subgraphs[subgraph];
+        let constants: Vec<_> = graph.tensors.iter().map(|t| model.constant(t).cloned()).collect();
+        let mut shapes = vec![None; graph.tensors.len()];
+        let mut produced = vec![false; graph.tensors.len()];
+        graph.nodes.iter().flat_map(|n| &n.outputs).for_each(|&t| produced[t] = true);
+        for (id, tensor) in graph.tensors.iter().enumerate() {
+            if !produced[id] || constants[id].is_some() {
+                shapes[id] = Some(file_shape(id, tensor)?);
+            }
+        }
+        Ok(Facts { shapes, constants })
+    }
+
+    /// The node as its operator sees it; `None` when an input's shape is not known yet. `known` is data of computed
+    /// tensors, as far as there is any.
+    pub(crate) fn view<'a>(
+        &'a self,
+        model: &'a Model,
+        subgraph: usize,
+        node: &'a Node,
+        known: Known<'a>,
+    ) -> Option<NodeView<'a>> {
+        let tensors = &model.subgraphs[subgraph].tensors;
+        let info = |id: TensorId, shape: Shape| {
+            let tensor = &tensors[id];
+            let constant = self.constants[id].as_ref();
+            TensorInfo {
+                name: tensor.name(),
+                ty: tensor.ty,
+                shape,
+                quantization: tensor.quantization.as_ref(),
+                sparsity: tensor.sparsity.as_ref(),
+                is_variable: tensor.is_variable,
+                constant,
+                known: constant.map(|c| &**c).or_else(|| known.iter().find(|k| k.0 == id).map(|k| k.1)),
+            }
+        };
+        let inputs = node.inputs.iter().map(|&id| match id {
+            None => Some(None),
+            Some(id) => self.shapes[id].clone().map(|shape| Some(info(id, shape))),
+        });
+        let outputs = node.outputs.iter().map(|&id| {
+            let stale = || tensors[id].shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect();
+            info(id, self.shapes[id].clone().unwrap_or_else(stale))
+        });
+        Some(NodeView {
+            version: model.operator(node).version,
+            options: &node.options,
+            options2: &node.options2,
+            custom_options: node.custom_options.as_ref(),
+            inputs: inputs.collect::<Option<_>>()?,
+            outputs: outputs.collect(),
+        })
+    }
+}
+
+/// Runs an operator's inference and checks its result against the model.
+pub(crate) fn infer(op: &dyn OpDef, view: &NodeView<'_>) -> InferResult {
+    if !op.versions().contains(&view.version) {
+        return Err(OpError::unsupported(format!("version {} (known: {:?})", view.version, op.versions())));
+    }
+    let inferred = op.infer(view)?;
+    if inferred.len() != view.outputs.len() {
+        return Err(OpError::invalid(format!("has {} outputs, gives {}", view.outputs.len(), inferred.len())));
+    }
+    for (i, (computed, declared)) in inferred.iter().zip(&view.outputs).enumerate() {
+        if computed.ty != declared.ty {
+            let (given, wanted) = (computed.ty, declared.ty);
+            return Err(OpError::unsupported(format!("output {i} is declared as {wanted}, computed as {given}")));
+        }
+    }
+    Ok(inferred)
+}
+
+fn file_shape(id: TensorId, tensor: &Tensor) -> Result<Shape, RuntimeError> {
+    let shape: Option<Shape> = tensor.shape.iter().map(|&d| usize::try_from(d).ok()).collect();
+    let usage =
+        || RuntimeError::Usage(format!("tensor {id} ({:?}) has an open shape: {:?}", tensor.name(), tensor.shape));
+    shape.ok_or_else(usage)
+}

@@ -1,0 +1,411 @@
+//! From a subgraph to steps: infer shapes, fold constants, ask the delegates, place tensors.
+
+use crate::arena::{self, Request};
+use crate::delegate::{Delegate, GraphView, Partition};
+use crate::facts::{Facts, Known, infer};
+use crate::{Limits, RuntimeError};
+use ferrolite_kernels::Isa;
+use ferrolite_kernels::ThreadPool;
+use ferrolite_model::{Bytes, Model, TensorId, TensorType};
+use ferrolite_ops::op::Io;
+use ferrolite_ops::tensor::OutputData;
+use ferrolite_ops::{AlignedBytes, Catalog, Kernel, NodeView, OpDef, OpError, TensorMut, TensorRef};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What planning needs beside the model.
+pub(crate) struct Context<'a> {
+    pub(crate) model: &'a Model,
+    pub(crate) subgraph: usize,
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) delegates: &'a [Arc<dyn Delegate>],
+    pub(crate) isa: Isa,
+    pub(crate) pool: &'a ThreadPool,
+    pub(crate) limits: Limits,
+    /// Every tensor keeps its own memory until the next invocation.
+    pub(crate) preserve_all: bool,
+}
+
+/// Where a tensor's data is.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Place {
+    /// Nowhere: not used, or internal to a partition.
+    None,
+    /// In [`Facts::constants`].
+    Constant,
+    /// In the arena.
+    Arena(Range<usize>),
+    /// Own memory: variables, strings, unaligned constants, and tensors whose size is known only at run time.
+    Heap,
+    /// In the place of another tensor, which is not itself `Same`.
+    Same(TensorId),
+}
+
+/// One unit of work.
+pub(crate) struct Step {
+    pub(crate) nodes: Vec<usize>,
+    pub(crate) inputs: Vec<Option<TensorId>>,
+    pub(crate) outputs: Vec<TensorId>,
+    pub(crate) work: Work,
+    pub(crate) macs: u64,
+}
+
+pub(crate) enum Work {
+    /// Ready to run.
+    Planned { kernel: Box<dyn Kernel>, scratch: Range<usize> },
+    /// Prepared each time when its inputs are known.
+    Deferred,
+}
+
+/// Steps in execution order and places of all tensors.
+pub(crate) struct Plan {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) places: Vec<Place>,
+    pub(crate) arena_bytes: usize,
+}
+
+impl<'a> Context<'a> {
+    fn node_error(&self, node: usize) -> impl Fn(OpError) -> RuntimeError + '_ {
+        move |source| RuntimeError::node(self.model, self.subgraph, node, source)
+    }
+
+    pub(crate) fn op(&self, node: usize) -> Result<&'a dyn OpDef, RuntimeError> {
+        let code = self.model.operator(&self.model.subgraphs[self.subgraph].nodes[node]);
+        self.catalog.find(code).ok_or_else(|| RuntimeError::UnknownOperator {
+            subgraph: self.subgraph,
+            node,
+            op: code.name().to_owned(),
+        })
+    }
+
+    /// Builds the plan. `facts` comes with the shapes of inputs and leaves with all that planning finds out.
+    pub(crate) fn plan(&self, facts: &mut Facts) -> Result<Plan, RuntimeError> {
+        let graph = &self.model.subgraphs[self.subgraph];
+        let mut places = vec![Place::None; graph.tensors.len()];
+        let mut candidates = Vec::new();
+        let mut deferred = Vec::new();
+        for index in 0..graph.nodes.len() {
+            match self.examine(facts, index)? {
+                Fate::Folded => {}
+                Fate::View { of } => {
+                    let root = if let Place::Same(root) = places[of] { root } else { of };
+                    places[graph.nodes[index].outputs[0]] = Place::Same(root);
+                }
+                Fate::Step => candidates.push(index),
+                Fate::Deferred => deferred.push(index),
+            }
+        }
+        let mut steps = self.compile(facts, candidates)?;
+        steps.extend(deferred.into_iter().map(|node| Step {
+            nodes: vec![node],
+            inputs: graph.nodes[node].inputs.clone(),
+            outputs: graph.nodes[node].outputs.clone(),
+            work: Work::Deferred,
+            macs: 0,
+        }));
+        // A partition runs when its last node would.
+        steps.sort_by_key(|step| step.nodes.last().copied());
+        self.place(facts, &mut steps, places)
+    }
+
+    /// Infers one node's outputs and folds it if all its inputs are constants.
+    fn examine(&self, facts: &mut Facts, index: usize) -> Result<Fate, RuntimeError> {
+        let graph = &self.model.subgraphs[self.subgraph];
+        let node = &graph.nodes[index];
+        let op = self.op(index)?;
+        let error = self.node_error(index);
+        let inferred = match facts.view(self.model, self.subgraph, node, &[]) {
+            Some(view) => infer(op, &view).map_err(&error)?,
+            None => return Ok(Fate::Deferred),
+        };
+        let Some(shapes) = inferred.into_iter().map(|i| i.shape).collect::<Option<Vec<_>>>() else {
+            return Ok(Fate::Deferred);
+        };
+        for (&id, shape) in node.outputs.iter().zip(shapes) {
+            self.check_size(id, &shape)?;
+            facts.shapes[id] = Some(shape);
+        }
+        let is_constant = |id: &Option<TensorId>| id.is_none_or(|id| facts.constants[id].is_some());
+        let sized = |id: TensorId| graph.tensors[id].ty.bits() > 0;
+        let has_input = node.inputs.iter().any(Option::is_some);
+        if has_input
+            && node.inputs.iter().all(is_constant)
+            && op.is_foldable()
+            && node.outputs.iter().all(|&id| sized(id))
+        {
+            let folded = match facts.view(self.model, self.subgraph, node, &[]) {
+                Some(view) => self.fold(op, &view).map_err(&error)?,
+                None => return Ok(Fate::Deferred),
+            };
+            for (&id, data) in node.outputs.iter().zip(folded) {
+                facts.constants[id] = Some(data);
+            }
+            return Ok(Fate::Folded);
+        }
+        match node.inputs.first().copied().flatten() {
+            Some(of) if op.is_view() && sized(of) && !graph.tensors[of].is_variable => Ok(Fate::View { of }),
+            _ => Ok(Fate::Step),
+        }
+    }
+
+    pub(crate) fn check_size(&self, id: TensorId, shape: &[usize]) -> Result<usize, RuntimeError> {
+        let ty = self.model.subgraphs[self.subgraph].tensors[id].ty;
+        if ty.bits() == 0 {
+            return Ok(0);
+        }
+        let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        let bytes = elements.and_then(|n| ty.byte_len(n)).unwrap_or(usize::MAX);
+        let limit = self.limits.max_tensor_bytes;
+        if bytes > limit {
+            return Err(RuntimeError::tensor_limit(self.model, self.subgraph, id, bytes, limit));
+        }
+        Ok(bytes)
+    }
+
+    fn fold(&self, op: &dyn OpDef, view: &NodeView<'_>) -> Result<Vec<Bytes>, OpError> {
+        let aligned: Vec<Option<AlignedBytes>> =
+            view.inputs.iter().map(|t| t.as_ref().and_then(|t| t.constant).map(|c| AlignedBytes::from(&**c))).collect();
+        let size = |t: &ferrolite_ops::TensorInfo<'_>| t.ty.byte_len(t.elements()).unwrap_or(0);
+        let mut results: Vec<AlignedBytes> = view.outputs.iter().map(|t| AlignedBytes::zeroed(size(t))).collect();
+        let kernel = op.reference(view)?;
+        let mut scratch = AlignedBytes::zeroed(kernel.scratch_bytes());
+        let inputs = view.inputs.iter().zip(&aligned).map(|(info, data)| {
+            info.as_ref().zip(data.as_ref()).map(|(info, data)| TensorRef {
+                ty: info.ty,
+                shape: &info.shape,
+                quantization: info.quantization,
+                bytes: data,
+            })
+        });
+        let outputs = view.outputs.iter().zip(&mut results).map(|(info, bytes)| TensorMut {
+            ty: info.ty,
+            quantization: info.quantization,
+            data: OutputData::Planned { shape: &info.shape, bytes },
+        });
+        let (inputs, outputs) = (inputs.collect(), outputs.collect());
+        kernel.run(&mut Io { inputs, outputs, scratch: &mut scratch, pool: self.pool })?;
+        Ok(results.into_iter().map(|r| Bytes::from(&*r)).collect())
+    }
+
+    /// Lets the delegates claim and compile nodes whose shapes are known.
+    fn compile(&self, facts: &Facts, mut candidates: Vec<usize>) -> Result<Vec<Step>, RuntimeError> {
+        let mut steps = Vec::new();
+        for delegate in self.delegates {
+            let view = self.graph_view(facts, &[], &candidates);
+            let claimed = delegate.claim(&view);
+            let mut taken = Vec::new();
+            for nodes in claimed {
+                if nodes.is_empty() || nodes.iter().any(|n| taken.contains(n) || candidates.binary_search(n).is_err()) {
+                    let name = delegate.name();
+                    return Err(RuntimeError::Usage(format!(
+                        "delegate {name} claims nodes that are not free: {nodes:?}"
+                    )));
+                }
+                steps.push(self.compile_partition(&**delegate, &view, &nodes)?);
+                taken.extend(nodes);
+            }
+            taken.sort_unstable();
+            candidates.retain(|n| taken.binary_search(n).is_err());
+        }
+        match candidates.first() {
+            Some(&node) => Err(self.node_error(node)(OpError::unsupported("no delegate takes this node"))),
+            None => Ok(steps),
+        }
+    }
+
+    /// Compiles one node by the first delegate that takes it, with the data of computed tensors at hand.
+    pub(crate) fn compile_now(
+        &self,
+        facts: &Facts,
+        known: Known<'_>,
+        node: usize,
+    ) -> Result<Box<dyn Kernel>, RuntimeError> {
+        let candidates = [node];
+        let graph = self.graph_view(facts, known, &candidates);
+        let nodes = &self.model.subgraphs[self.subgraph].nodes[node];
+        let partition = Partition { graph: &graph, nodes: &candidates, inputs: &nodes.inputs, outputs: &nodes.outputs };
+        let taker = self.delegates.iter().find(|delegate| !delegate.claim(&graph).is_empty());
+        let nobody = || OpError::unsupported("no delegate takes this node");
+        taker.ok_or_else(nobody).and_then(|d| d.compile(&partition)).map_err(self.node_error(node))
+    }
+
+    fn graph_view<'v>(&'v self, facts: &'v Facts, known: Known<'v>, candidates: &'v [usize]) -> GraphView<'v> {
+        GraphView {
+            model: self.model,
+            subgraph: self.subgraph,
+            catalog: self.catalog,
+            isa: self.isa,
+            facts,
+            known,
+            candidates,
+        }
+    }
+
+    fn compile_partition(
+        &self,
+        delegate: &dyn Delegate,
+        graph: &GraphView<'_>,
+        nodes: &[usize],
+    ) -> Result<Step, RuntimeError> {
+        let (inputs, outputs) = self.boundary(nodes);
+        let partition = Partition { graph, nodes, inputs: &inputs, outputs: &outputs };
+        let kernel = delegate.compile(&partition).map_err(self.node_error(nodes[0]))?;
+        let macs = nodes.iter().map(|&n| graph.op(n).zip(graph.view(n)).map_or(0, |(op, view)| op.macs(&view))).sum();
+        Ok(Step { nodes: nodes.to_vec(), inputs, outputs, work: Work::Planned { kernel, scratch: 0..0 }, macs })
+    }
+
+    /// Tensors that cross a partition's border.
+    fn boundary(&self, nodes: &[usize]) -> (Vec<Option<TensorId>>, Vec<TensorId>) {
+        let graph = &self.model.subgraphs[self.subgraph];
+        if let [node] = nodes {
+            return (graph.nodes[*node].inputs.clone(), graph.nodes[*node].outputs.clone());
+        }
+        let made: Vec<TensorId> = nodes.iter().flat_map(|&n| graph.nodes[n].outputs.iter().copied()).collect();
+        let mut inputs = Vec::new();
+        for id in nodes.iter().flat_map(|&n| graph.nodes[n].inputs.iter().flatten().copied()) {
+            if !made.contains(&id) && !inputs.contains(&Some(id)) {
+                inputs.push(Some(id));
+            }
+        }
+        let used_outside = |id: &TensorId| {
+            let others = graph.nodes.iter().enumerate().filter(|(i, _)| !nodes.contains(i));
+            graph.outputs.contains(id) || others.flat_map(|(_, n)| n.inputs.iter().flatten()).any(|used| used == id)
+        };
+        let outputs = made.iter().copied().filter(used_outside).collect();
+        (inputs, outputs)
+    }
+
+    /// Gives every tensor its place.
+    fn place(&self, facts: &Facts, steps: &mut Vec<Step>, mut places: Vec<Place>) -> Result<Plan, RuntimeError> {
+        let graph = &self.model.subgraphs[self.subgraph];
+        let end = steps.len();
+        // First and last step that needs each tensor's memory.
+        let mut spans: Vec<Option<(usize, usize)>> = vec![None; graph.tensors.len()];
+        let root = |places: &[Place], id: TensorId| if let Place::Same(root) = places[id] { root } else { id };
+        let mut touch = |places: &[Place], id: TensorId, step: usize| {
+            let span = &mut spans[root(places, id)];
+            *span = Some(span.map_or((step, step), |(first, last)| (first.min(step), last.max(step))));
+        };
+        for (i, step) in steps.iter().enumerate() {
+            step.inputs.iter().flatten().chain(&step.outputs).for_each(|&id| touch(&places, id, i));
+        }
+        for &id in &graph.inputs {
+            touch(&places, id, 0);
+            touch(&places, id, end);
+        }
+        graph.outputs.iter().for_each(|&id| touch(&places, id, end));
+
+        let deferred: Vec<TensorId> =
+            steps.iter().filter(|s| matches!(s.work, Work::Deferred)).flat_map(|s| s.outputs.iter().copied()).collect();
+        let mut requests = Vec::new();
+        let mut owners = Vec::new();
+        let mut heap_bytes = 0usize;
+        for (id, tensor) in graph.tensors.iter().enumerate() {
+            let Some((first, last)) = spans[id] else { continue };
+            if matches!(places[id], Place::Same(_)) {
+                continue;
+            }
+            if let Some(data) = &facts.constants[id] {
+                places[id] = if is_aligned(data, tensor.ty) { Place::Constant } else { Place::Heap };
+                continue;
+            }
+            if tensor.ty.bits() == 0 || tensor.is_variable || deferred.contains(&id) {
+                places[id] = Place::Heap;
+                heap_bytes += facts.shapes[id].as_ref().map_or(Ok(0), |shape| self.check_size(id, shape))?;
+                continue;
+            }
+            let Some(shape) = &facts.shapes[id] else {
+                places[id] = Place::Heap;
+                continue;
+            };
+            let bytes = self.check_size(id, shape)?;
+            let (first, last) = if self.preserve_all { (0, end) } else { (first, last) };
+            requests.push(Request { bytes, first, last });
+            owners.push(Owner::Tensor(id));
+        }
+        for (i, step) in steps.iter().enumerate() {
+            if let Work::Planned { kernel, .. } = &step.work {
+                requests.push(Request { bytes: kernel.scratch_bytes(), first: i, last: i });
+                owners.push(Owner::Scratch(i));
+            }
+        }
+        let (ranges, arena_bytes) = arena::place(&requests)?;
+        let total = arena_bytes.saturating_add(heap_bytes);
+        if total > self.limits.max_total_bytes {
+            let limit = self.limits.max_total_bytes;
+            return Err(RuntimeError::Limit { what: "the plan".into(), bytes: total, limit });
+        }
+        for (owner, range) in owners.into_iter().zip(ranges) {
+            match owner {
+                Owner::Tensor(id) => places[id] = Place::Arena(range),
+                Owner::Scratch(i) => {
+                    if let Work::Planned { scratch, .. } = &mut steps[i].work {
+                        *scratch = range;
+                    }
+                }
+            }
+        }
+        let plan = Plan { steps: std::mem::take(steps), places, arena_bytes };
+        plan.assert_disjoint();
+        Ok(plan)
+    }
+}
+
+enum Owner {
+    Tensor(TensorId),
+    Scratch(usize),
+}
+
+/// What becomes of a node.
+enum Fate {
+    /// Computed now, its results are constants.
+    Folded,
+    /// Its output is another shape of an input.
+    View { of: TensorId },
+    /// A delegate compiles it.
+    Step,
+    /// Its shapes depend on data.
+    Deferred,
+}
+
+fn is_aligned(data: &[u8], ty: TensorType) -> bool {
+    let align = (ty.bits() / 8).next_power_of_two().clamp(1, 16);
+    (data.as_ptr() as usize).is_multiple_of(align)
+}
+
+impl Plan {
+    /// The tensor whose place this one shares; usually itself.
+    pub(crate) fn root(&self, id: TensorId) -> TensorId {
+        if let Place::Same(root) = self.places[id] { root } else { id }
+    }
+
+    /// The place of a tensor, views resolved.
+    pub(crate) fn place_of(&self, id: TensorId) -> &Place {
+        &self.places[self.root(id)]
+    }
+
+    /// Panics unless, in every step, what is written overlaps nothing else that the step touches. The interpreter's
+    /// `unsafe` rests on this; a violation is a bug of the planner, never of a model.
+    fn assert_disjoint(&self) {
+        for step in &self.steps {
+            let arena = |id: &TensorId| match self.place_of(*id) {
+                Place::Arena(range) if !range.is_empty() => Some(range.clone()),
+                _ => None,
+            };
+            let read: Vec<_> = step.inputs.iter().flatten().filter_map(arena).collect();
+            let mut written: Vec<_> = step.outputs.iter().filter_map(arena).collect();
+            if let Work::Planned { scratch, .. } = &step.work {
+                written.extend((!scratch.is_empty()).then(|| scratch.clone()));
+            }
+            let overlap = |a: &Range<usize>, b: &Range<usize>| a.start < b.end && b.start < a.end;
+            for (i, w) in written.iter().enumerate() {
+                let others = read.iter().chain(&written[i + 1..]);
+                assert!(
+                    others.into_iter().all(|other| !overlap(w, other)),
+                    "the plan overlaps in nodes {:?}",
+                    step.nodes
+                );
+            }
+        }
+    }
+}
