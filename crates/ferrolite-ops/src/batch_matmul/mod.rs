@@ -34,8 +34,7 @@ impl OpDef for BatchMatMul {
     }
 
     fn macs(&self, node: &NodeView<'_>) -> u64 {
-        infer::problem(node).map_or(0, |p| {
-            [p.batches(), p.m, p.n, p.k].iter().fold(1u64, |n, &f| n.saturating_mul(f as u64))
-        })
+        infer::problem(node)
+            .map_or(0, |p| [p.batches(), p.m, p.n, p.k].iter().fold(1u64, |n, &f| n.saturating_mul(f as u64)))
     }
 }

@@ -1,14 +1,22 @@
 //! What several operators share.
 
 pub mod activation;
+pub mod broadcast;
 pub mod densify;
+pub mod elementwise;
+pub mod fixed_exp;
+pub mod fixedpoint;
 pub mod hybrid;
 pub mod linear;
+pub mod lut;
+pub mod packed;
 pub mod padding;
 pub mod requant;
 pub mod scratch;
+pub mod sigmoid;
+pub mod strided;
+pub mod strings;
 #[cfg(test)]
 pub mod testing;
 pub mod weights;
 pub mod window2d;
-pub mod strided;

@@ -2,10 +2,10 @@
 
 mod reference;
 
+use crate::OpError;
 use crate::common::window2d::Window2d;
 use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
-use crate::OpError;
 use ferrolite_model::BuiltinOperator;
 use ferrolite_model::schema::Pool2DOptionsT;
 use smallvec::smallvec;
