@@ -9,6 +9,7 @@ pub mod hybrid;
 pub mod linear;
 pub mod operand;
 pub mod elementwise;
+pub mod fixed_exp;
 pub mod fixedpoint;
 pub mod hybrid;
 pub mod linear;
