@@ -146,7 +146,7 @@ pub struct Quantization {
     pub min: Vec<f32>,
     /// Recorded maxima (informative).
     pub max: Vec<f32>,
-    /// Dimension that several scales run along.
+    /// Dimension that several scales run along; see [`Quantization::axis`].
     pub quantized_dimension: i32,
     /// Blockwise and other schemes; `NONE` for the plain one.
     pub details: Option<QuantizationDetails>,
@@ -161,6 +161,15 @@ impl Quantization {
     /// One scale per index of dimension `axis`, all zero points 0.
     pub fn per_channel(scale: Vec<f32>, axis: i32) -> Quantization {
         Quantization { zero_point: vec![0; scale.len()], scale, quantized_dimension: axis, ..Default::default() }
+    }
+
+    /// The dimension that several scales run along in a tensor of this rank. With one dimension there is no choice, and
+    /// some converters left the weights' dimension in the bias.
+    pub fn axis(&self, rank: usize) -> Option<usize> {
+        match rank {
+            1 => Some(0),
+            _ => usize::try_from(self.quantized_dimension).ok().filter(|&axis| axis < rank),
+        }
     }
 
     /// The single scale and zero point, or `None` for per-channel and unquantized tensors.
@@ -251,6 +260,30 @@ impl Node {
             intermediates: Vec::new(),
             debug_metadata_index: -1,
         }
+    }
+
+    /// The subgraphs that this node's options name (the branches of IF, the body of WHILE, ...).
+    pub fn called_subgraphs(&self) -> Vec<i32> {
+        use {BuiltinOptions as O, BuiltinOptions2 as O2};
+        let mut called = match &self.options {
+            O::IfOptions(o) => vec![o.then_subgraph_index, o.else_subgraph_index],
+            O::WhileOptions(o) => vec![o.cond_subgraph_index, o.body_subgraph_index],
+            O::CallOnceOptions(o) => vec![o.init_subgraph_index],
+            O::CallOptions(o) => vec![i32::try_from(o.subgraph).unwrap_or(i32::MAX)],
+            _ => Vec::new(),
+        };
+        match &self.options2 {
+            O2::StablehloWhileOptions(o) => called.extend([o.cond_subgraph_index, o.body_subgraph_index]),
+            O2::StablehloReduceOptions(o) => called.push(o.body_subgraph_index),
+            O2::StablehloReduceWindowOptions(o) => called.push(o.body_subgraph_index),
+            O2::StablehloScatterOptions(o) => called.push(o.update_computation_subgraph_index),
+            O2::StablehloSortOptions(o) => called.push(o.comparator_subgraph_index),
+            O2::StableHLOCompositeOptions(o) => called.push(o.decomposition_subgraph_index),
+            O2::StablehloCaseOptions(o) => called.extend(o.branch_subgraph_indices.iter().flatten()),
+            O2::StablehloCustomCallOptions(o) => called.extend(o.called_computations.iter().flatten()),
+            _ => {}
+        }
+        called
     }
 }
 

@@ -8,7 +8,7 @@ use crate::error::{ModelError, Place};
 use crate::model::*;
 use crate::schema::{self, BuiltinOperator};
 use crate::types::TensorType;
-use flatbuffers::{Follow, ForwardsUOffset, Vector, VerifierOptions};
+use flatbuffers::{Follow, ForwardsUOffset, InvalidFlatbuffer, Vector, VerifierOptions};
 use std::path::Path;
 
 /// Tables that a file may hold: bounds the memory that a hostile file can ask for.
@@ -23,7 +23,7 @@ impl Model {
     /// [`ModelError`] says what is wrong with the file, and where. It never panics, and takes no more memory than a
     /// small multiple of the file's size.
     pub fn from_bytes(file: impl Into<Bytes>) -> Result<Model> {
-        let model = Reader::new(file.into()).model()?;
+        let model = Reader::read(file.into())?;
         crate::verify(&model)?;
         Ok(model)
     }
@@ -41,33 +41,43 @@ impl Model {
 
 /// The file being read.
 struct Reader {
+    /// What offsets behind the flatbuffer count from.
     file: Bytes,
+    /// What the flatbuffer verifier has seen: the file, or a copy of it that is aligned.
+    flat: Bytes,
     /// Shared by all empty buffers.
     empty: Bytes,
 }
 
 impl Reader {
-    fn new(file: Bytes) -> Reader {
-        Reader { file, empty: Bytes::default() }
-    }
-
-    fn model(&self) -> Result<Model> {
-        if self.file.len() < 8 {
+    fn read(file: Bytes) -> Result<Model> {
+        if file.len() < 8 {
             return Err(ModelError::NotTflite("it has fewer than 8 bytes"));
         }
-        if !schema::model_buffer_has_identifier(&self.file) {
+        if !schema::model_buffer_has_identifier(&file) {
             return Err(ModelError::NotTflite("the identifier TFL3 is missing"));
         }
         let options = VerifierOptions {
             max_depth: 16,
-            max_tables: (self.file.len() / 8 + 64).min(MAX_TABLES),
+            max_tables: (file.len() / 8 + 64).min(MAX_TABLES),
             // Tables may share vectors and vtables, so that an honest tree is larger than its file; see `MAX_TABLES`.
-            max_apparent_size: self.file.len().saturating_mul(8).saturating_add(1 << 16),
+            max_apparent_size: file.len().saturating_mul(8).saturating_add(1 << 16),
             ignore_missing_null_terminator: true,
         };
-        let root = schema::root_as_model_with_opts(&options, &self.file)
-            .map_err(|error| ModelError::Damaged(error.to_string().trim_end().replace('\n', "; ")))?;
+        let reader = |flat: &Bytes| Reader { file: file.clone(), flat: flat.clone(), empty: Bytes::default() };
+        match schema::root_as_model_with_opts(&options, &file) {
+            Ok(root) => reader(&file).model(&root),
+            // Some old converters aligned to 4 bytes only, so that 8-byte numbers may all be off by 4.
+            Err(InvalidFlatbuffer::Unaligned { .. }) => {
+                let moved = moved_by_4(&file).ok_or(ModelError::NotTflite("its root is out of range"))?;
+                let root = schema::root_as_model_with_opts(&options, &moved).map_err(damaged)?;
+                reader(&moved).model(&root)
+            }
+            Err(error) => Err(damaged(error)),
+        }
+    }
 
+    fn model(&self, root: &schema::Model) -> Result<Model> {
         let operator_codes: Vec<_> = list(root.operator_codes()).map(|code| operator_code(&code)).collect();
         let subgraphs = list(root.subgraphs())
             .enumerate()
@@ -115,7 +125,7 @@ impl Reader {
 
     /// A part of the file that the flatbuffer verifier has seen.
     fn share(&self, part: &[u8]) -> Option<Bytes> {
-        if part.is_empty() { Some(self.empty.clone()) } else { self.file.slice_ref(part) }
+        if part.is_empty() { Some(self.empty.clone()) } else { self.flat.slice_ref(part) }
     }
 
     /// A part of the file behind the flatbuffer.
@@ -184,6 +194,19 @@ impl Reader {
             debug_metadata_index: node.debug_metadata_index(),
         })
     }
+}
+
+fn damaged(error: InvalidFlatbuffer) -> ModelError {
+    let lines = error.to_string();
+    ModelError::Damaged(lines.lines().map(str::trim).collect::<Vec<_>>().join("; "))
+}
+
+/// The flatbuffer with 4 bytes put in behind the root offset and the identifier.
+fn moved_by_4(file: &[u8]) -> Option<Bytes> {
+    let (root, rest) = file.split_first_chunk()?;
+    let (identifier, rest) = rest.split_at_checked(4)?;
+    let root = u32::from_le_bytes(*root).checked_add(4)?;
+    Some(Bytes::from([&root.to_le_bytes(), identifier, &[0; 4], rest].concat()))
 }
 
 fn operator_code(code: &schema::OperatorCode) -> OperatorCode {

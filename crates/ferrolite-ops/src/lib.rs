@@ -14,7 +14,7 @@ pub mod tensor;
 pub use catalog::Catalog;
 pub use error::OpError;
 pub use op::{FastKernel, Inferred, Io, Kernel, NodeView, OpDef, OpId};
-pub use tensor::{AlignedBytes, Element, Shape, TensorInfo, TensorMut, TensorRef};
+pub use tensor::{AlignedBytes, Element, Shape, TensorInfo, TensorMut, TensorRef, copy_elements};
 
 /// Declares each operator's module and lists its definitions in [`OPS`].
 macro_rules! operators {
@@ -28,5 +28,22 @@ macro_rules! operators {
 
 // One line per folder or file, in alphabetical order.
 operators! {
+    batch_matmul: [BatchMatMul],
+    concatenation: [Concatenation],
+    conv_2d: [Conv2d],
+    depthwise_conv_2d: [DepthwiseConv2d],
+    expand_dims: [ExpandDims],
+    fully_connected: [FullyConnected],
+    mirror_pad: [MirrorPad],
+    pack: [Pack, Unpack],
+    pad: [Pad, PadV2],
+    pool_2d: [AVERAGE_POOL_2D, MAX_POOL_2D],
+    reduce: [MEAN, SUM, REDUCE_MAX, REDUCE_MIN, REDUCE_PROD, REDUCE_ANY, REDUCE_ALL],
     reshape: [Reshape],
+    slice: [Slice],
+    split: [Split, SplitV],
+    squeeze: [Squeeze],
+    strided_slice: [StridedSlice],
+    transpose: [Transpose],
+    transpose_conv: [TransposeConv],
 }

@@ -1,6 +1,7 @@
 //! RESHAPE: the same data under another shape.
 
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::common::strided::{dims, elements, index_input, view_kernel};
+use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::Shape;
 use crate::{OpError, ensure};
@@ -23,24 +24,25 @@ impl OpDef for Reshape {
     fn infer(&self, node: &NodeView<'_>) -> InferResult {
         node.expect(1..=2, 1)?;
         let input = node.input(0)?;
+        let elements = elements(&input.shape)?;
         // The shape tensor goes before the option; old files have only the latter.
-        let wanted: Option<Vec<i64>> = match node.optional_input(1) {
-            Some(shape) => shape.indices()?,
-            None => {
-                node.options.as_reshape_options().map(|o| o.new_shape.iter().flatten().map(|&d| d.into()).collect())
-            }
+        let wanted: Vec<i64> = match node.optional_input(1) {
+            Some(_) => match index_input(node, 1)?.indices()? {
+                Some(shape) => shape,
+                None => return Ok(smallvec![Inferred::dynamic(input.ty)]),
+            },
+            None => match node.options.as_reshape_options() {
+                // Old converters wrote a scalar's shape as [0].
+                Some(o) if o.new_shape.as_deref() == Some(&[0]) && elements == 1 => Vec::new(),
+                Some(o) => o.new_shape.iter().flatten().map(|&d| d.into()).collect(),
+                None => return Err(OpError::invalid("the new shape is missing")),
+            },
         };
-        let Some(wanted) = wanted else { return Ok(smallvec![Inferred::dynamic(input.ty)]) };
-        let shape = resolve(&wanted, input.elements())?;
-        Ok(smallvec![Inferred { ty: input.ty, shape: Some(shape) }])
+        Ok(smallvec![Inferred { ty: input.ty, shape: Some(resolve(&wanted, elements)?) }])
     }
 
     fn reference(&self, _node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        reference(|io| {
-            let input = io.input(0)?;
-            io.outputs[0].bytes().copy_from_slice(input.bytes);
-            Ok(())
-        })
+        view_kernel()
     }
 
     fn quantize(&self) -> Option<QuantRule> {
@@ -52,13 +54,14 @@ impl OpDef for Reshape {
     }
 }
 
-/// Replaces the one -1 of `wanted` by what is left of `elements`.
-fn resolve(wanted: &[i64], elements: usize) -> Result<Shape, OpError> {
-    let known = wanted.iter().filter(|&&d| d != -1).try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?));
+/// Replaces the one -1 of `wanted` by what is left of `count` elements.
+fn resolve(wanted: &[i64], count: usize) -> Result<Shape, OpError> {
     let open = wanted.iter().filter(|&&d| d == -1).count();
-    let Some(known) = known else { return Err(OpError::invalid(format!("shape {wanted:?} is not possible"))) };
     ensure!(open <= 1, "shape {wanted:?} has more than one open dimension");
-    let fill = if open == 1 && known > 0 { elements / known } else { 0 };
-    ensure!(known * if open == 1 { fill } else { 1 } == elements, "{elements} elements do not fit shape {wanted:?}");
+    let known: Vec<i64> = wanted.iter().copied().filter(|&d| d != -1).collect();
+    let known = elements(&dims(&known)?)?;
+    let fill = count.checked_div(known).unwrap_or(0);
+    let total = if open == 1 { known * fill } else { known };
+    ensure!(total == count, "{count} elements do not fit shape {wanted:?}");
     Ok(wanted.iter().map(|&d| if d == -1 { fill } else { d as usize }).collect())
 }

@@ -4,7 +4,7 @@
 //! one step per partition. Delegates are asked in order; the reference interpreter, asked last, refuses nothing.
 
 use crate::facts::{Facts, Known};
-use ferrolite_kernels::isa::Isa;
+use ferrolite_kernels::Isa;
 use ferrolite_model::{Model, Node, TensorId};
 use ferrolite_ops::{Catalog, Kernel, NodeView, OpDef, OpError};
 

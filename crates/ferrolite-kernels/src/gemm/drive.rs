@@ -1,0 +1,84 @@
+//! The loop over blocks of a matrix product: which rows and column panels make a task, and in which order a task goes.
+
+use super::rows::Rows;
+use crate::mem::{Pod, with_scratch};
+use crate::pool::{ThreadPool, chunk};
+use std::ops::Range;
+
+/// Column panels are taken in groups of about this many bytes, so that a group stays in the second-level cache while the rows
+/// stream past it.
+const GROUP_BYTES: usize = 512 << 10;
+/// Multiply-adds below which another task is not worth waking a thread.
+const TASK_MACS: usize = 100_000;
+
+/// The work of one product.
+pub(crate) struct Job {
+    /// Rows, and the greatest block of rows that the kernel takes.
+    pub(crate) m: usize,
+    pub(crate) mr: usize,
+    /// Column panels, and bytes of a packed panel.
+    pub(crate) panels: usize,
+    pub(crate) panel_bytes: usize,
+    /// Taps and elements per tap.
+    pub(crate) taps: usize,
+    pub(crate) kc: usize,
+    /// Columns.
+    pub(crate) n: usize,
+}
+
+/// A block of rows.
+pub(crate) struct Block<'a> {
+    /// The first row.
+    pub(crate) row: usize,
+    /// How many rows.
+    pub(crate) mr: usize,
+    /// `ptrs[tap · mr + row]`: addresses of the rows.
+    pub(crate) ptrs: &'a [usize],
+    /// The column panels to multiply with.
+    pub(crate) panels: Range<usize>,
+}
+
+/// Calls `block` for every block of rows with every column panel, in parallel. How rows are cut into blocks depends on `m` and
+/// `mr` only, so that a result does not depend on the number of threads.
+pub(crate) fn drive<T: Pod>(pool: &ThreadPool, job: &Job, rows: &dyn Rows<T>, block: &(dyn Fn(Block<'_>) + Sync)) {
+    if job.m == 0 || job.n == 0 {
+        return;
+    }
+    let blocks = job.m.div_ceil(job.mr);
+    let k = job.taps * job.kc;
+    let tasks = if pool.threads() == 1 {
+        1
+    } else {
+        (job.m.saturating_mul(job.n).saturating_mul(k) / TASK_MACS).clamp(1, pool.threads() * 8)
+    };
+    // Cut the greater operand: its parts are then read by one task each.
+    let a_bytes = job.m * k * size_of::<T>();
+    let (row_tasks, col_tasks) = if a_bytes > job.panels * job.panel_bytes {
+        let r = blocks.min(tasks);
+        (r, job.panels.min(tasks.div_ceil(r)))
+    } else {
+        let c = job.panels.min(tasks);
+        (blocks.min(tasks.div_ceil(c)), c)
+    };
+    let group = (GROUP_BYTES / job.panel_bytes.max(1)).max(1);
+    let patch_len = rows.patch_len(job.mr);
+    pool.run(row_tasks * col_tasks, &|task| {
+        let mine = chunk(blocks, row_tasks, task / col_tasks);
+        let cols = chunk(job.panels, col_tasks, task % col_tasks);
+        with_scratch(|s| {
+            s.ptrs.resize(job.taps * job.mr);
+            let ptrs = s.ptrs.as_mut_slice();
+            let patch = s.patch.typed::<T>(patch_len);
+            let mut from = cols.start;
+            while from < cols.end {
+                let to = (from + group).min(cols.end);
+                for i in mine.clone() {
+                    let r = chunk(job.m, blocks, i);
+                    rows.fill(r.start, r.len(), ptrs, patch);
+                    block(Block { row: r.start, mr: r.len(), ptrs, panels: from..to });
+                }
+                from = to;
+            }
+        });
+    });
+}

@@ -1,0 +1,284 @@
+//! Packing of the right operand, with what its columns need in the epilogue.
+
+use super::{Micro, QUAD, micro_for};
+use crate::gemm::{ConvShape, Layout};
+use crate::isa::{Isa, Variant};
+use crate::mem::AlignedVec;
+
+/// Rows of the header of a panel.
+pub(super) const HEADER: usize = 4;
+/// The bias, less `za · Σ w`, plus `k · za · zw`.
+pub(super) const BIAS: usize = 0;
+/// Sums of the weights of a column.
+pub(super) const COL_SUM: usize = 1;
+/// Multipliers, or bits of scales.
+pub(super) const MULTIPLIER: usize = 2;
+pub(super) const SCALE: usize = 2;
+/// Shifts, or bits of float biases.
+pub(super) const SHIFT: usize = 3;
+pub(super) const FLOAT_BIAS: usize = 3;
+
+/// Which epilogue an operand was packed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Raw,
+    Requant,
+    Float,
+}
+
+/// What belongs to the columns of a right operand; every slice is `n` long.
+#[derive(Clone, Copy, Debug)]
+pub enum ColumnsI8<'a> {
+    /// For raw accumulators.
+    Raw {
+        /// Zeros if absent.
+        bias: Option<&'a [i32]>,
+    },
+    /// For requantization to i8.
+    Requant {
+        /// Zeros if absent.
+        bias: Option<&'a [i32]>,
+        /// Q31 multipliers.
+        multiplier: &'a [i32],
+        /// Shifts, in -31..=31 (left if positive).
+        shift: &'a [i32],
+    },
+    /// For float outputs (hybrid kernels).
+    Float {
+        /// The scales of the weights.
+        scale: &'a [f32],
+        /// Zeros if absent.
+        bias: Option<&'a [f32]>,
+    },
+}
+
+/// How a right operand of i8 is packed: for which kernel, its shape and its zero points.
+#[derive(Clone, Copy, Debug)]
+pub struct PackI8 {
+    pub(super) isa: Isa,
+    pub(super) micro: &'static Variant<Micro>,
+    pub(super) n: usize,
+    pub(super) taps: usize,
+    pub(super) kc: usize,
+    pub(super) zero_a: i32,
+    pub(super) zero_w: i32,
+    pub(super) kind: Kind,
+    pub(super) saturates: bool,
+}
+
+impl PackI8 {
+    /// `n` columns of depth `taps · kc` (1 tap unless the rows come in pieces) for the best kernel of `isa`, and the zero points
+    /// of the left operand (`input_zero_point`) and of the weights.
+    ///
+    /// # Panics
+    /// If the packed length overflows.
+    pub fn new(isa: Isa, n: usize, taps: usize, kc: usize, input_zero_point: i32, weight_zero_point: i32) -> PackI8 {
+        let k = kc.checked_add(QUAD - 1).and_then(|k| k.checked_mul(taps)).and_then(|k| k.checked_add(4 * HEADER));
+        let len = k.and_then(|k| k.checked_mul(n.checked_add(64)?));
+        assert!(len.is_some_and(|len| len <= isize::MAX as usize), "packed length overflows");
+        let micro = micro_for(isa);
+        PackI8 {
+            isa,
+            micro,
+            n,
+            taps,
+            kc,
+            zero_a: input_zero_point,
+            zero_w: weight_zero_point,
+            kind: Kind::Raw,
+            saturates: false,
+        }
+    }
+
+    /// The filters of a convolution.
+    pub fn conv(isa: Isa, shape: &ConvShape, input_zero_point: i32, weight_zero_point: i32) -> PackI8 {
+        let (taps, kc) = shape.taps();
+        PackI8::new(isa, shape.out_c, taps, kc, input_zero_point, weight_zero_point)
+    }
+
+    /// The name of the kernel.
+    pub fn kernel(&self) -> &'static str {
+        self.micro.name
+    }
+
+    /// Columns.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Depth.
+    pub fn k(&self) -> usize {
+        self.taps * self.kc
+    }
+
+    pub(super) fn panels(&self) -> usize {
+        self.n.div_ceil(self.micro.run.nr())
+    }
+
+    /// i32 per column: the header and one per group of four.
+    fn depth(&self) -> usize {
+        HEADER + self.taps * self.kc.div_ceil(QUAD)
+    }
+
+    /// i32 of a whole panel.
+    pub(super) fn panel_len(&self) -> usize {
+        self.micro.run.nr() * self.depth()
+    }
+
+    /// Width of panel `p`.
+    fn width(&self, p: usize) -> usize {
+        let nr = self.micro.run.nr();
+        (self.n - p * nr).min(nr).next_multiple_of(self.micro.run.lanes)
+    }
+
+    /// i32 of the packed operand.
+    pub fn packed_len(&self) -> usize {
+        match self.panels() {
+            0 => 0,
+            p => (p - 1) * self.panel_len() + self.width(p - 1) * self.depth(),
+        }
+    }
+
+    /// Packs `weights` (laid out as `layout` says) and what belongs to the columns into `dst`. For speed `dst` should start on a
+    /// 64-byte line.
+    ///
+    /// # Panics
+    /// If `weights` is not `n · k` long, a slice of `columns` not `n`, or `dst` shorter than [`PackI8::packed_len`].
+    pub fn pack<'a>(
+        &self,
+        weights: &[i8],
+        layout: Layout,
+        columns: ColumnsI8<'_>,
+        dst: &'a mut [i32],
+    ) -> PackedI8Ref<'a> {
+        let (n, k) = (self.n, self.k());
+        assert_eq!(weights.len(), n * k, "weights are not n · k long");
+        let mut spec = *self;
+        let (lengths, kind) = match columns {
+            ColumnsI8::Raw { bias } => ([bias.map_or(n, <[i32]>::len), n, n], Kind::Raw),
+            ColumnsI8::Requant { bias, multiplier, shift } => {
+                spec.saturates = multiplier.contains(&i32::MIN);
+                ([bias.map_or(n, <[i32]>::len), multiplier.len(), shift.len()], Kind::Requant)
+            }
+            ColumnsI8::Float { scale, bias } => ([bias.map_or(n, <[f32]>::len), scale.len(), n], Kind::Float),
+        };
+        assert!(lengths == [n; 3], "a column parameter is not n long");
+        spec.kind = kind;
+        let dst = &mut dst[..self.packed_len()];
+        dst.fill(0);
+        for p in 0..self.panels() {
+            let (col, width) = (p * self.micro.run.nr(), self.width(p));
+            let panel = &mut dst[p * self.panel_len()..][..width * self.depth()];
+            for c in 0..width.min(n - col) {
+                let j = col + c;
+                let sum = match layout {
+                    Layout::RowsOfK => {
+                        self.pack_column(&weights[j * k..][..k], 1, &mut panel[HEADER * width + c..], width)
+                    }
+                    Layout::RowsOfN => self.pack_column(&weights[j..], n, &mut panel[HEADER * width + c..], width),
+                };
+                let mut set = |row: usize, value: i32| panel[row * width + c] = value;
+                let folded = (k as i32).wrapping_mul(self.zero_w).wrapping_sub(sum).wrapping_mul(self.zero_a);
+                set(COL_SUM, sum);
+                match columns {
+                    ColumnsI8::Raw { bias } => set(BIAS, bias.map_or(0, |b| b[j]).wrapping_add(folded)),
+                    ColumnsI8::Requant { bias, multiplier, shift } => {
+                        set(BIAS, bias.map_or(0, |b| b[j]).wrapping_add(folded));
+                        set(MULTIPLIER, multiplier[j]);
+                        set(SHIFT, shift[j].clamp(-31, 31));
+                    }
+                    ColumnsI8::Float { scale, bias } => {
+                        set(BIAS, folded);
+                        set(SCALE, scale[j].to_bits() as i32);
+                        set(FLOAT_BIAS, bias.map_or(0.0, |b| b[j]).to_bits() as i32);
+                    }
+                }
+            }
+        }
+        PackedI8Ref { spec, data: dst }
+    }
+
+    /// Packs one column, whose elements lie `step` apart, into groups `width` apart; its sum.
+    fn pack_column(&self, w: &[i8], step: usize, to: &mut [i32], width: usize) -> i32 {
+        let (offset, groups) = (self.micro.run.offset as u8, self.kc.div_ceil(QUAD));
+        let mut sum = 0i32;
+        for tap in 0..self.taps {
+            for g in 0..groups {
+                let mut bytes = [0u8; QUAD];
+                let left = (self.kc - g * QUAD).min(QUAD);
+                for (i, b) in bytes[..left].iter_mut().enumerate() {
+                    let x = w[(tap * self.kc + g * QUAD + i) * step];
+                    sum = sum.wrapping_add(i32::from(x));
+                    *b = (x as u8).wrapping_add(offset);
+                }
+                to[(tap * groups + g) * width] = i32::from_le_bytes(bytes).to_le();
+            }
+        }
+        sum
+    }
+}
+
+/// A packed right operand in borrowed memory.
+#[derive(Clone, Copy, Debug)]
+pub struct PackedI8Ref<'a> {
+    pub(super) spec: PackI8,
+    pub(super) data: &'a [i32],
+}
+
+impl<'a> PackedI8Ref<'a> {
+    /// How it is packed, to [`PackedI8Ref::from_spec`] the same memory again.
+    pub fn spec(&self) -> PackI8 {
+        self.spec
+    }
+
+    /// Views memory that a packing has filled, by the spec that [`PackedI8Ref::spec`] gave.
+    ///
+    /// # Panics
+    /// If `data` is shorter than [`PackI8::packed_len`].
+    pub fn from_spec(spec: PackI8, data: &'a [i32]) -> PackedI8Ref<'a> {
+        PackedI8Ref { spec, data: &data[..spec.packed_len()] }
+    }
+}
+
+/// A packed right operand that owns its memory.
+#[derive(Clone, Debug)]
+pub struct PackedI8 {
+    spec: PackI8,
+    data: AlignedVec<i32>,
+}
+
+impl PackedI8 {
+    /// Packs into new memory; see [`PackI8::pack`].
+    ///
+    /// # Panics
+    /// As [`PackI8::pack`].
+    pub fn pack(spec: PackI8, weights: &[i8], layout: Layout, columns: ColumnsI8<'_>) -> PackedI8 {
+        let mut data = AlignedVec::zeroed(spec.packed_len());
+        let spec = spec.pack(weights, layout, columns, data.as_mut_slice()).spec;
+        PackedI8 { spec, data }
+    }
+
+    /// Packs other weights of the same shape in place.
+    ///
+    /// # Panics
+    /// As [`PackI8::pack`].
+    pub fn repack(&mut self, weights: &[i8], layout: Layout, columns: ColumnsI8<'_>) {
+        self.spec =
+            PackI8 { saturates: false, ..self.spec }.pack(weights, layout, columns, self.data.as_mut_slice()).spec;
+    }
+
+    /// The borrowed form that the kernels take.
+    pub fn as_ref(&self) -> PackedI8Ref<'_> {
+        PackedI8Ref { spec: self.spec, data: self.data.as_slice() }
+    }
+
+    /// How it is packed.
+    pub fn spec(&self) -> &PackI8 {
+        &self.spec
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        self.spec.packed_len() * 4
+    }
+}

@@ -1,0 +1,41 @@
+//! BATCH_MATMUL: matrix products over broadcast leading dimensions, either side optionally transposed.
+
+mod infer;
+mod reference;
+
+use crate::OpError;
+use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::quantize::QuantRule;
+use ferrolite_model::BuiltinOperator;
+use std::ops::RangeInclusive;
+
+/// BATCH_MATMUL.
+pub struct BatchMatMul;
+
+impl OpDef for BatchMatMul {
+    fn id(&self) -> OpId {
+        OpId::Builtin(BuiltinOperator::BATCH_MATMUL)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=5
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        infer::infer(node)
+    }
+
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        reference::reference(node)
+    }
+
+    fn quantize(&self) -> Option<QuantRule> {
+        Some(QuantRule::BINARY)
+    }
+
+    fn macs(&self, node: &NodeView<'_>) -> u64 {
+        infer::problem(node).map_or(0, |p| {
+            [p.batches(), p.m, p.n, p.k].iter().fold(1u64, |n, &f| n.saturating_mul(f as u64))
+        })
+    }
+}

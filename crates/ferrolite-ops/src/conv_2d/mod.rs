@@ -1,0 +1,50 @@
+//! CONV_2D: convolution over NHWC with filters of shape (out, rows, columns, in); in may divide the input's channels
+//! (groups).
+
+mod infer;
+mod reference;
+
+use crate::OpError;
+use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::quantize::{OutputRule, QuantRule, WeightRule};
+use ferrolite_model::BuiltinOperator;
+use std::ops::RangeInclusive;
+
+pub use infer::check_zero_points;
+
+/// CONV_2D.
+pub struct Conv2d;
+
+impl OpDef for Conv2d {
+    fn id(&self) -> OpId {
+        OpId::Builtin(BuiltinOperator::CONV_2D)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=8
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        infer::infer(node)
+    }
+
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        reference::reference(node)
+    }
+
+    fn quantize(&self) -> Option<QuantRule> {
+        Some(QuantRule {
+            activations: Some(&[0]),
+            weights: Some(WeightRule { input: 1, axis: 0, activation: 0 }),
+            bias: Some(2),
+            output: OutputRule::Free,
+            int8: true,
+            int16: true,
+            hybrid: true,
+        })
+    }
+
+    fn macs(&self, node: &NodeView<'_>) -> u64 {
+        infer::problem(node).map_or(0, |p| p.macs())
+    }
+}

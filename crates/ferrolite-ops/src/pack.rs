@@ -1,0 +1,125 @@
+//! PACK and UNPACK: join tensors along a new dimension, and the reverse.
+
+use crate::common::strided::{Step, StridedCopy, axis, elements, fixed_size, strides};
+use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::quantize::QuantRule;
+use crate::split::Parting;
+use crate::tensor::Shape;
+use crate::{OpError, ensure};
+use ferrolite_model::BuiltinOperator;
+use smallvec::smallvec;
+use std::ops::RangeInclusive;
+
+/// PACK.
+pub struct Pack;
+/// UNPACK.
+pub struct Unpack;
+
+/// Number of tensors (which must match the options') and the dimension that counts them.
+fn pack_options(count: i32, at: i32, tensors: usize, rank: usize) -> Result<usize, OpError> {
+    ensure!(count >= 0 && count as usize == tensors, "options say {count} tensors, the node has {tensors}");
+    axis(at.into(), rank)
+}
+
+fn pack_axis(node: &NodeView<'_>) -> Result<usize, OpError> {
+    let Some(o) = node.options.as_pack_options() else { return Err(OpError::invalid("options are missing")) };
+    pack_options(o.values_count, o.axis, node.inputs.len(), node.input(0)?.shape.len() + 1)
+}
+
+fn unpack_axis(node: &NodeView<'_>) -> Result<usize, OpError> {
+    let Some(o) = node.options.as_unpack_options() else { return Err(OpError::invalid("options are missing")) };
+    pack_options(o.num, o.axis, node.outputs.len(), node.input(0)?.shape.len())
+}
+
+impl OpDef for Pack {
+    fn id(&self) -> OpId {
+        OpId::Builtin(BuiltinOperator::PACK)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=5
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        node.expect(1..=usize::MAX, 1)?;
+        let first = node.input(0)?;
+        fixed_size(first.ty, "PACK")?;
+        for i in 1..node.inputs.len() {
+            let input = node.input(i)?;
+            ensure!(input.ty == first.ty, "inputs of type {} and {}", first.ty, input.ty);
+            ensure!(input.shape == first.shape, "shapes {:?} and {:?} differ", first.shape, input.shape);
+        }
+        let mut shape = first.shape.clone();
+        shape.insert(pack_axis(node)?, node.inputs.len());
+        elements(&shape)?;
+        Ok(smallvec![Inferred { ty: first.ty, shape: Some(shape) }])
+    }
+
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        let input = node.input(0)?;
+        let at = pack_axis(node)?;
+        let mut to = strides(&node.output(0)?.shape);
+        let next = to.remove(at) as usize;
+        let (count, n) = (elements(&input.shape)?, node.inputs.len());
+        let mut copies = Vec::with_capacity(n);
+        for i in 0..n {
+            let steps = input.shape.iter().zip(strides(&input.shape)).zip(&to);
+            let steps = steps.map(|((&len, src), &dst)| Step { len, src, dst });
+            let start = if count == 0 { 0 } else { i * next };
+            copies.push(StridedCopy::new(input.ty, steps, (0, count), (start, count * n))?);
+        }
+        reference(move |io| {
+            for (copy, input) in copies.iter().zip(&io.inputs) {
+                let Some(input) = input else { return Err(OpError::invalid("an input is missing")) };
+                copy.run_bytes(input.bytes, io.outputs[0].bytes())?;
+            }
+            Ok(())
+        })
+    }
+
+    fn quantize(&self) -> Option<QuantRule> {
+        Some(QuantRule { activations: None, ..QuantRule::SAME_SCALE })
+    }
+}
+
+impl OpDef for Unpack {
+    fn id(&self) -> OpId {
+        OpId::Builtin(BuiltinOperator::UNPACK)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=6
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        node.expect(1..=1, node.outputs.len())?;
+        let input = node.input(0)?;
+        fixed_size(input.ty, "UNPACK")?;
+        let at = unpack_axis(node)?;
+        let n = node.outputs.len();
+        ensure!(input.shape[at] == n, "dimension {at} of {:?} into {n} tensors", input.shape);
+        let mut shape = input.shape.clone();
+        shape.remove(at);
+        Ok(node.outputs.iter().map(|_| Inferred { ty: input.ty, shape: Some(shape.clone()) }).collect())
+    }
+
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        let input = node.input(0)?;
+        let mut from = strides(&input.shape);
+        let mut shape: Shape = input.shape.clone();
+        let at = unpack_axis(node)?;
+        let next = from.remove(at) as usize;
+        let n = shape.remove(at);
+        let total = elements(&input.shape)?;
+        let copy = |i: usize| {
+            let start = if total == 0 { 0 } else { i * next };
+            StridedCopy::dense(input.ty, shape.iter().copied().zip(from.iter().copied()), (start, total))
+        };
+        let copies = (0..n).map(copy).collect::<Result<Vec<_>, _>>()?;
+        Ok(Box::new(Parting { input: 0, copies }))
+    }
+
+    fn quantize(&self) -> Option<QuantRule> {
+        Some(QuantRule::SAME_SCALE)
+    }
+}

@@ -1,0 +1,131 @@
+//! The loops of a reduction.
+
+use crate::common::strided::elements;
+use crate::op::{Io, Kernel};
+use crate::{OpError, ensure};
+use bytemuck::Pod;
+use smallvec::SmallVec;
+
+/// Dimensions merged into alternating kept and reduced ones, walked in the input's order.
+pub struct Plan {
+    /// Length of the input's contiguous rows.
+    inner: usize,
+    /// Whether a row is reduced to one value, or added to as many.
+    inner_reduced: bool,
+    /// The other dimensions: length and distance between outputs (0 where reduced).
+    outer: SmallVec<[(usize, usize); 6]>,
+    input: usize,
+    /// Number of outputs.
+    pub outputs: usize,
+    /// Inputs per output.
+    pub count: usize,
+}
+
+impl Plan {
+    /// Plans the reduction of `shape` over the dimensions marked in `reduced`.
+    pub fn new(shape: &[usize], reduced: &[bool]) -> Result<Plan, OpError> {
+        let mut merged: SmallVec<[(usize, bool); 6]> = SmallVec::new();
+        for (&n, &r) in shape.iter().zip(reduced) {
+            match merged.last_mut() {
+                _ if n == 1 => {}
+                Some(last) if last.1 == r => last.0 = last.0.saturating_mul(n),
+                _ => merged.push((n, r)),
+            }
+        }
+        let input = elements(shape)?;
+        let product = |want: bool| {
+            let part: SmallVec<[usize; 6]> = merged.iter().filter(|m| m.1 == want).map(|m| m.0).collect();
+            elements(&part)
+        };
+        let (outputs, count) = (product(false)?, product(true)?);
+        let (inner, inner_reduced) = merged.pop().unwrap_or((1, false));
+        let mut next = if inner_reduced { 1 } else { inner };
+        let mut outer: SmallVec<[(usize, usize); 6]> = SmallVec::new();
+        for &(n, r) in merged.iter().rev() {
+            outer.push((n, if r { 0 } else { next }));
+            next = if r { next } else { next.saturating_mul(n) };
+        }
+        outer.reverse();
+        Ok(Plan { inner, inner_reduced, outer, input, outputs, count })
+    }
+
+    /// Folds every input into its output, in the order of the input: `element` one at a time, or `row` all of a row
+    /// that belongs to one output.
+    pub fn fold<T: Copy, A: Copy>(
+        &self,
+        input: &[T],
+        acc: &mut [A],
+        element: impl Fn(A, T) -> A,
+        row: impl Fn(A, &[T]) -> A,
+    ) -> Result<(), OpError> {
+        ensure!(input.len() == self.input && acc.len() == self.outputs, "sizes changed since the kernel was prepared");
+        if input.is_empty() {
+            return Ok(());
+        }
+        let mut index: SmallVec<[usize; 6]> = SmallVec::from_elem(0, self.outer.len());
+        let mut at = 0;
+        for values in input.chunks_exact(self.inner) {
+            if self.inner_reduced {
+                acc[at] = row(acc[at], values);
+            } else {
+                for (a, &x) in acc[at..at + self.inner].iter_mut().zip(values) {
+                    *a = element(*a, x);
+                }
+            }
+            for (i, &(n, step)) in index.iter_mut().zip(&self.outer).rev() {
+                *i += 1;
+                at += step;
+                if *i < n {
+                    break;
+                }
+                at -= step * n;
+                *i = 0;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Folds a row in 16 partial results that a vector unit computes at once; short rows strictly in order.
+pub fn lanes<T: Copy>(start: T, identity: T, row: &[T], f: impl Fn(T, T) -> T) -> T {
+    const LANES: usize = 16;
+    if row.len() < 2 * LANES {
+        return row.iter().fold(start, |a, &x| f(a, x));
+    }
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    let mut partial = [identity; LANES];
+    for chunk in chunks {
+        for (p, &x) in partial.iter_mut().zip(chunk) {
+            *p = f(*p, x);
+        }
+    }
+    let total = partial.iter().fold(start, |a, &x| f(a, x));
+    rest.iter().fold(total, |a, &x| f(a, x))
+}
+
+struct WithScratch<F>(usize, F);
+
+impl<F: Fn(&mut Io<'_>) -> Result<(), OpError> + Send + Sync> Kernel for WithScratch<F> {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        (self.1)(io)
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        self.0
+    }
+}
+
+/// A reference kernel with scratch memory.
+pub fn with_scratch<F>(bytes: usize, run: F) -> Result<Box<dyn Kernel>, OpError>
+where
+    F: Fn(&mut Io<'_>) -> Result<(), OpError> + Send + Sync + 'static,
+{
+    Ok(Box::new(WithScratch(bytes, run)))
+}
+
+/// Scratch memory as `n` elements.
+pub fn scratch<T: Pod>(scratch: &mut [u8], n: usize) -> Result<&mut [T], OpError> {
+    let bytes = scratch.get_mut(..n * size_of::<T>());
+    let slice = bytes.and_then(|b| bytemuck::try_cast_slice_mut(b).ok());
+    slice.ok_or_else(|| OpError::invalid("scratch memory is too small"))
+}

@@ -1,0 +1,50 @@
+//! SQUEEZE: leaves out dimensions of size 1.
+
+use crate::common::strided::{axis, view_kernel};
+use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::quantize::QuantRule;
+use crate::{OpError, ensure};
+use ferrolite_model::BuiltinOperator;
+use smallvec::smallvec;
+use std::ops::RangeInclusive;
+
+/// SQUEEZE.
+pub struct Squeeze;
+
+impl OpDef for Squeeze {
+    fn id(&self) -> OpId {
+        OpId::Builtin(BuiltinOperator::SQUEEZE)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=2
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        node.expect(1..=1, 1)?;
+        let input = node.input(0)?;
+        let rank = input.shape.len();
+        let listed = node.options.as_squeeze_options().and_then(|o| o.squeeze_dims.as_deref()).unwrap_or_default();
+        // An empty list means every dimension of size 1.
+        let mut drop: Vec<bool> = input.shape.iter().map(|&d| listed.is_empty() && d == 1).collect();
+        for &dim in listed {
+            let dim = axis(dim.into(), rank)?;
+            ensure!(input.shape[dim] == 1, "dimension {dim} of {:?} cannot be squeezed", input.shape);
+            drop[dim] = true;
+        }
+        let shape = input.shape.iter().zip(drop).filter(|(_, drop)| !drop).map(|(&d, _)| d);
+        Ok(smallvec![Inferred::new(input.ty, shape)])
+    }
+
+    fn reference(&self, _node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        view_kernel()
+    }
+
+    fn quantize(&self) -> Option<QuantRule> {
+        Some(QuantRule::SAME_SCALE)
+    }
+
+    fn is_view(&self) -> bool {
+        true
+    }
+}

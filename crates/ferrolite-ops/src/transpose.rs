@@ -1,0 +1,52 @@
+//! TRANSPOSE: reorders dimensions.
+
+use crate::common::strided::{CopyKernel, StridedCopy, axis, elements, index_input, known, strides};
+use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::quantize::QuantRule;
+use crate::{OpError, ensure};
+use ferrolite_model::BuiltinOperator;
+use smallvec::{SmallVec, smallvec};
+use std::ops::RangeInclusive;
+
+/// TRANSPOSE.
+pub struct Transpose;
+
+/// Which input dimension each output dimension is; `None` when not known yet.
+fn permutation(node: &NodeView<'_>) -> Result<Option<SmallVec<[usize; 6]>>, OpError> {
+    let rank = node.input(0)?.shape.len();
+    let Some(values) = index_input(node, 1)?.indices()? else { return Ok(None) };
+    ensure!(values.len() == rank, "{} values permute {rank} dimensions", values.len());
+    let perm = values.iter().map(|&p| axis(p, rank)).collect::<Result<SmallVec<[usize; 6]>, _>>()?;
+    ensure!((0..rank).all(|d| perm.contains(&d)), "{values:?} is not a permutation");
+    Ok(Some(perm))
+}
+
+impl OpDef for Transpose {
+    fn id(&self) -> OpId {
+        OpId::Builtin(BuiltinOperator::TRANSPOSE)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=9
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        node.expect(2..=2, 1)?;
+        let input = node.input(0)?;
+        let Some(perm) = permutation(node)? else { return Ok(smallvec![Inferred::dynamic(input.ty)]) };
+        Ok(smallvec![Inferred::new(input.ty, perm.iter().map(|&p| input.shape[p]))])
+    }
+
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        let input = node.input(0)?;
+        let perm = known(permutation(node)?)?;
+        let from = strides(&input.shape);
+        let output = perm.iter().map(|&p| (input.shape[p], from[p]));
+        let copy = StridedCopy::dense(input.ty, output, (0, elements(&input.shape)?))?;
+        Ok(Box::new(CopyKernel { input: 0, copy }))
+    }
+
+    fn quantize(&self) -> Option<QuantRule> {
+        Some(QuantRule::SAME_SCALE)
+    }
+}

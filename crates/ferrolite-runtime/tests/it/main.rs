@@ -1,0 +1,8 @@
+//! Integration tests of the runtime.
+
+mod cross_check;
+mod inputs;
+mod ops_doc;
+mod opsuite;
+mod planning;
+mod zoo;

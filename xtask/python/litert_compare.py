@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Runs .tflite files here and in LiteRT on the same inputs, and compares.
+
+  litert_compare.py --ferrolite BINARY [--inputs N] [--default] PATH...
+
+A PATH is a file or a folder of .tflite files. Integer outputs have to be bit-identical to LiteRT's reference kernels
+(BUILTIN_REF); float outputs within 1e-5 of the largest absolute value. --default compares with LiteRT's default
+kernels (XNNPACK) instead. Files that LiteRT cannot load (operators of our own) are skipped by name.
+Closes with `N passed, N failed, N skipped`.
+"""
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+FLOAT_BOUND = 1e-5
+
+
+def random_input(rng, detail):
+    """Floats in [-1, 1), narrow integers over their whole range, others small."""
+    shape, dtype = tuple(detail["shape"]), np.dtype(detail["dtype"])
+    if dtype.kind == "f":
+        return (rng.random_sample(shape) * 2 - 1).astype(dtype)
+    if dtype.kind == "b":
+        return rng.randint(0, 2, shape).astype(bool)
+    if dtype.kind in "iu" and dtype.itemsize <= 2:
+        info = np.iinfo(dtype)
+        return rng.randint(info.min, int(info.max) + 1, shape).astype(dtype)
+    if dtype.kind in "iu":
+        return rng.randint(0, 100, shape).astype(dtype)
+    raise NotImplementedError(f"inputs of type {dtype}")
+
+
+def peer(path, default):
+    kind = OpResolverType.AUTO if default else OpResolverType.BUILTIN_REF
+    interpreter = Interpreter(model_path=str(path), experimental_op_resolver_type=kind, num_threads=1)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def ours(binary, path, inputs, folder):
+    command = [binary, "run", str(path), "--output", folder]
+    for i, x in enumerate(inputs):
+        name = os.path.join(folder, f"in_{i}.npy")
+        np.save(name, x)
+        command += ["--input", name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip() or f"exit status {done.returncode}")
+
+
+def difference(got, want):
+    """Why two outputs are not equal enough, or None."""
+    if got.shape != want.shape or got.dtype != want.dtype:
+        return f"{got.dtype}{got.shape}, not {want.dtype}{want.shape}"
+    if want.size == 0:
+        return None
+    if want.dtype.kind != "f":
+        wrong = int((got != want).sum())
+        return f"{wrong} of {want.size} elements differ" if wrong else None
+    got, want = got.astype(np.float64), want.astype(np.float64)
+    finite = np.isfinite(want)
+    if not np.array_equal(got[~finite], want[~finite], equal_nan=True):
+        return "infinities or NaNs differ"
+    largest = np.abs(want[finite]).max(initial=0)
+    error = np.abs(got[finite] - want[finite]).max(initial=0)
+    return f"off by {error / largest:.2g} of the largest" if error > FLOAT_BOUND * largest else None
+
+
+def check(binary, path, interpreter, rounds):
+    for seed in range(rounds):
+        rng = np.random.RandomState(seed)
+        inputs = [random_input(rng, d) for d in interpreter.get_input_details()]
+        for d, x in zip(interpreter.get_input_details(), inputs):
+            interpreter.set_tensor(d["index"], x)
+        interpreter.invoke()
+        want = [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
+        with tempfile.TemporaryDirectory() as folder:
+            ours(binary, path, inputs, folder)
+            got = [np.load(os.path.join(folder, f"output_{i}.npy")) for i in range(len(want))]
+        for i, (g, w) in enumerate(zip(got, want)):
+            why = difference(g, w)
+            if why:
+                return f"output {i}, inputs {seed}: {why}"
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ferrolite", required=True)
+    parser.add_argument("--inputs", type=int, default=2, help="random inputs per file (2)")
+    parser.add_argument("--default", action="store_true", help="compare with LiteRT's default kernels")
+    parser.add_argument("paths", nargs="+")
+    args = parser.parse_args()
+    files = []
+    for path in map(pathlib.Path, args.paths):
+        files += sorted(path.glob("**/*.tflite")) if path.is_dir() else [path]
+    passed = failed = skipped = 0
+    for path in files:
+        name = "/".join(path.parts[-2:])
+        try:
+            interpreter = peer(path, args.default)
+        except (ValueError, RuntimeError) as error:
+            print(f"skipped: {name} (LiteRT: {' '.join(str(error).split())[:160]})")
+            skipped += 1
+            continue
+        try:
+            why = check(args.ferrolite, path, interpreter, args.inputs)
+        except NotImplementedError as error:
+            print(f"skipped: {name} ({error})")
+            skipped += 1
+            continue
+        except Exception as error:  # noqa: BLE001: any failure of one file is that file's result
+            why = f"{type(error).__name__}: {error}"
+        if why:
+            print(f"FAILED: {name}: {why}")
+            failed += 1
+        else:
+            passed += 1
+    print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
