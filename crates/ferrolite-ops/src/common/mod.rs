@@ -2,22 +2,20 @@
 
 pub mod activation;
 pub mod broadcast;
+pub mod densify;
 pub mod elementwise;
 pub mod fixedpoint;
+pub mod hybrid;
+pub mod linear;
 pub mod lut;
 pub mod packed;
 pub mod padding;
 pub mod requant;
-pub mod sigmoid;
-pub mod strings;
-pub mod densify;
-pub mod hybrid;
-pub mod linear;
-pub mod padding;
-pub mod requant;
 pub mod scratch;
+pub mod sigmoid;
+pub mod strided;
+pub mod strings;
 #[cfg(test)]
 pub mod testing;
 pub mod weights;
 pub mod window2d;
-pub mod strided;
