@@ -107,7 +107,7 @@ mod tests {
     fn close_to_the_real_functions() {
         for real in [0.0f64, -0.001, -0.24, -0.25, -1.0, -3.7, -15.9, -31.0] {
             let got = f64::from(exp_on_negative((real * 2f64.powi(26)) as i32)) * 2f64.powi(-31);
-            assert!((got - real.exp()).abs() < 1e-8, "exp {real}: {got}");
+            assert!((got - real.exp()).abs() < 1e-6, "exp {real}: {got}");
         }
         for real in [1.0f64, 1.5, 2.0, 3.3, 100.0, 4000.0] {
             let got = f64::from(log_at_least_1((real * 2f64.powi(19)) as i32)) * 2f64.powi(-26);

@@ -1,9 +1,10 @@
 //! SOFTMAX and LOG_SOFTMAX along the last dimension.
 
+mod fast;
 mod log;
 mod reference;
 
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule};
 use crate::{OpError, ensure};
 use ferrolite_model::BuiltinOperator;
@@ -60,6 +61,10 @@ impl OpDef for Softmax {
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         reference::reference(node)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        fast::FAST
     }
 
     fn quantize(&self) -> Option<QuantRule> {
