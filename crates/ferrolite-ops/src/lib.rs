@@ -57,6 +57,7 @@ operators! {
     relu: [RELU, RELU6, RELU_N1_TO_1, RELU_0_TO_1],
     reshape: [Reshape],
     select: [Select, SelectV2],
+    softmax: [Softmax, LogSoftmax],
     slice: [Slice],
     split: [Split, SplitV],
     squared_difference: [SquaredDifference],
