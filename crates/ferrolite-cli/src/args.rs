@@ -1,7 +1,9 @@
 //! Arguments.
 
 use clap::{Args, Parser, Subcommand};
+use clap::ValueEnum;
 use ferrolite::inputs::Source;
+use ferrolite::quantize::Mode;
 use std::path::PathBuf;
 
 /// TensorFlow Lite in Rust: train small networks, quantize them with evidence, run them fast and safely.
@@ -21,9 +23,39 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
+    Quickstart(QuickstartArgs),
     Info(InfoArgs),
     Run(RunArgs),
     Bench(BenchArgs),
+    Quantize(QuantizeArgs),
+    Train(TrainArgs),
+}
+
+/// Train a small network on Fashion-MNIST, quantize it four ways, and compare the five models.
+///
+/// Writes fashion_float.tflite, _dynamic, _float16, _int8 and _int8_only, runs each over the test images, prints a table
+/// and writes report.html. Without --data an embedded sample of 6,000 training and 1,000 test images is used.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  ferrolite quickstart
+  ferrolite quickstart --epochs 3 --out /tmp/try
+  ferrolite quickstart --data /usr/share/datasets/fashion-mnist   (Debian's dataset-fashion-mnist)")]
+pub struct QuickstartArgs {
+    /// Folder with the full idx or idx.gz files.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Passes over the training images.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: u32,
+    /// Folder for the models and the report.
+    #[arg(long, value_name = "DIR", default_value = "quickstart-out")]
+    pub out: PathBuf,
+    /// Threads for training; one per core by default.
+    #[arg(long, short, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
+    /// Seed of the initial weights and of the order of images.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
 }
 
 /// Show what a model is made of: operators, tensors, signatures, quantization, sizes, multiply-accumulates.
@@ -123,4 +155,88 @@ impl How {
         let base = if self.reference { ferrolite::Options::reference() } else { ferrolite::Options::default() };
         ferrolite::Options { threads: self.threads.into(), ..base }
     }
+}
+
+/// Make a model smaller and faster by storing and computing in fewer bits.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  ferrolite quantize model.tflite -o small.tflite --mode dynamic
+  ferrolite quantize model.tflite -o half.tflite --mode float16
+  ferrolite quantize model.tflite -o int8.tflite --mode int8 --data samples.npy
+
+The first dimension of each array of samples counts them: [100, 28, 28, 1] holds 100 samples of an input [1, 28, 28, 1].
+A hundred samples that look like real inputs are enough.")]
+pub struct QuantizeArgs {
+    /// A float .tflite file.
+    pub model: PathBuf,
+    /// The file to write.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// How.
+    #[arg(long, short, value_enum)]
+    pub mode: QuantizeMode,
+    /// Samples of an input as .npy, one file per input in the model's order; for int8, int8-only and int16x8.
+    #[arg(long, short, value_name = "FILE")]
+    pub data: Vec<PathBuf>,
+}
+
+/// Modes of quantization.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum QuantizeMode {
+    /// int8 weights; activations stay float and are quantized while running. A quarter of the size.
+    Dynamic,
+    /// Weights as float16. Half of the size.
+    Float16,
+    /// int8 weights and activations; float input and output, and float where int8 is not possible.
+    Int8,
+    /// int8 throughout, input and output too; an error where that is not possible.
+    Int8Only,
+    /// int8 weights, int16 activations: nearly as exact as float.
+    Int16x8,
+}
+
+impl From<QuantizeMode> for Mode {
+    fn from(mode: QuantizeMode) -> Mode {
+        match mode {
+            QuantizeMode::Dynamic => Mode::DynamicRange,
+            QuantizeMode::Float16 => Mode::Float16,
+            QuantizeMode::Int8 => Mode::Int8,
+            QuantizeMode::Int8Only => Mode::Int8Only,
+            QuantizeMode::Int16x8 => Mode::Int16x8,
+        }
+    }
+}
+
+/// Train an exercise of the course.
+#[derive(Args)]
+pub struct TrainArgs {
+    #[command(subcommand)]
+    pub what: TrainCommand,
+}
+
+#[derive(Subcommand)]
+pub enum TrainCommand {
+    Linear(LinearArgs),
+}
+
+/// Find the line y = 2x − 1 from six points by gradient descent.
+///
+/// Trains one neuron, exports it, runs it at random inputs and plots the result.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  ferrolite train linear
+  ferrolite train linear --epochs 20 --learning-rate 0.1 --out /tmp/linear")]
+pub struct LinearArgs {
+    /// Passes over the six points, one step each.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: u32,
+    /// Step size of the descent; above about 0.17 it diverges.
+    #[arg(long, default_value_t = 0.05)]
+    pub learning_rate: f32,
+    /// Seed of the initial weight and of the random inputs.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Folder for linear.tflite and linear.html.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub out: PathBuf,
 }

@@ -71,6 +71,13 @@ pub fn shorten(text: &str, width: usize) -> String {
     text.chars().take(head).chain(['…']).chain(text.chars().skip(length - tail)).collect()
 }
 
+/// A path as one word of a shell.
+pub fn quoted(path: &std::path::Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | '+' | '=' | ':');
+    if path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', "'\\''")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +87,7 @@ mod tests {
         assert_eq!((count(0).as_str(), count(1234567).as_str(), count(123).as_str()), ("0", "1,234,567", "123"));
         assert_eq!((bytes(999), bytes(1_050_000), bytes(12_340)), ("999 B".into(), "1.05 MB".into(), "12.3 kB".into()));
         assert_eq!((time(12.34), time(4560.0), time(2.5e6)), ("12.3 µs".into(), "4.56 ms".into(), "2.50 s".into()));
+        assert_eq!(quoted(std::path::Path::new("it's a file")), "'it'\\''s a file'");
         assert_eq!(shape(&[-1, 28]), "[?, 28]");
         assert_eq!(shorten("sequential/conv2d/Relu", 11), "seque…/Relu");
     }

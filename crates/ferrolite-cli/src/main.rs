@@ -5,6 +5,8 @@
 mod args;
 mod commands;
 mod format;
+mod interrupt;
+mod progress;
 mod table;
 
 use args::{Cli, Command};
@@ -15,9 +17,12 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
+        Command::Quickstart(args) => commands::quickstart::run(args),
         Command::Info(args) => commands::info::run(args),
         Command::Run(args) => commands::run::run(args),
         Command::Bench(args) => commands::bench::run(args),
+        Command::Quantize(args) => commands::quantize::run(args),
+        Command::Train(args) => commands::train::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

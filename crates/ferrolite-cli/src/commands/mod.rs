@@ -2,7 +2,10 @@
 
 pub mod bench;
 pub mod info;
+pub mod quantize;
+pub mod quickstart;
 pub mod run;
+pub mod train;
 
 use ferrolite::Error;
 
@@ -20,4 +23,12 @@ fn print(text: &str) {
     if writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()).is_err() {
         std::process::exit(0);
     }
+}
+
+/// How to call this program again: through cargo, where that started it.
+fn me() -> String {
+    if std::env::var_os("CARGO").is_some() {
+        return "cargo run --release --".to_owned();
+    }
+    std::env::args().next().unwrap_or_else(|| "ferrolite".to_owned())
 }
