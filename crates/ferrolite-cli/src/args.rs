@@ -1,7 +1,7 @@
 //! Arguments.
 
-use clap::{Args, Parser, Subcommand};
 use clap::ValueEnum;
+use clap::{Args, Parser, Subcommand};
 use ferrolite::inputs::Source;
 use ferrolite::quantize::Mode;
 use std::path::PathBuf;

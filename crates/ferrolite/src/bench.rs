@@ -125,7 +125,7 @@ pub fn bench(model: impl Into<Arc<Model>>, options: Options, bench: &BenchOption
     let mut interpreter = Interpreter::with_options(model, options)?;
     let plan = start.elapsed();
     inputs::fill_random(&mut interpreter, bench.seed)?;
-    let mut timed = |interpreter: &mut Interpreter| -> Result<Duration, Error> {
+    let timed = |interpreter: &mut Interpreter| -> Result<Duration, Error> {
         let start = Instant::now();
         interpreter.invoke()?;
         Ok(start.elapsed())

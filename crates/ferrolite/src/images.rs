@@ -187,7 +187,15 @@ fn channel(picture: &Picture, from: usize, to: usize, c: usize) -> Vec<f32> {
     };
     let alpha = |p: &[u8]| if from % 2 == 0 { p[from - 1].into() } else { 255.0 };
     let color = |p: &[u8]| if from >= 3 { p[c].into() } else { p[0].into() };
-    let of = |p: &[u8]| if c == 3 { alpha(p) } else if to == 1 { grey(p) } else { color(p) };
+    let of = |p: &[u8]| {
+        if c == 3 {
+            alpha(p)
+        } else if to == 1 {
+            grey(p)
+        } else {
+            color(p)
+        }
+    };
     picture.pixels.chunks_exact(from).map(of).collect()
 }
 
@@ -199,9 +207,10 @@ fn resize(plane: &[f32], picture: &Picture, layout: Layout) -> Vec<f32> {
         .collect();
     let mut out = Vec::with_capacity(layout.width * layout.height);
     for (start, taps) in &rows {
-        out.extend((0..layout.width).map(|x| {
-            taps.iter().enumerate().map(|(i, t)| t * wide[(start + i) * layout.width + x]).sum::<f32>()
-        }));
+        out.extend(
+            (0..layout.width)
+                .map(|x| taps.iter().enumerate().map(|(i, t)| t * wide[(start + i) * layout.width + x]).sum::<f32>()),
+        );
     }
     out
 }

@@ -137,10 +137,7 @@ pub fn network(rows: usize, columns: usize, classes: usize) -> Sequential {
 ///
 /// # Errors
 /// When data cannot be read, files cannot be written, or `on` stopped it ([`Error::Interrupted`]).
-pub fn run(
-    options: &QuickstartOptions,
-    on: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
-) -> Result<Outcome, Error> {
+pub fn run(options: &QuickstartOptions, on: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>) -> Result<Outcome, Error> {
     let dataset = match &options.data {
         Some(dir) => datasets::fashion_mnist(dir)?,
         None => datasets::fashion_mnist_sample(),
@@ -203,7 +200,8 @@ fn fit(
     let (rows, columns) = (dataset.train.rows, dataset.train.columns);
     let shape = [rows, columns, 1];
     let labels = |images: &datasets::Images| images.labels.iter().map(|&class| u32::from(class)).collect::<Vec<_>>();
-    let (train_labels, test_labels, test_pixels) = (labels(&dataset.train), labels(&dataset.test), dataset.test.to_f32());
+    let (train_labels, test_labels, test_pixels) =
+        (labels(&dataset.train), labels(&dataset.test), dataset.test.to_f32());
     let data = train::Dataset::new(pixels, &shape, (&train_labels[..]).into())?;
     let validation = train::Dataset::new(&test_pixels, &shape, (&test_labels[..]).into())?;
     let model = network(rows, columns, dataset.classes.len()).build(options.seed)?;

@@ -35,12 +35,18 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
     let _ = writeln!(out, "read        {}", format::time(read_us));
     let _ = writeln!(out, "plan        {}", format::time(report.plan_us));
     let _ = writeln!(out, "first run   {}", format::time(report.first_us));
-    let _ = writeln!(out, "median      {}   over {} runs", format::time(latency.median), format::count(report.runs as u64));
+    let _ =
+        writeln!(out, "median      {}   over {} runs", format::time(latency.median), format::count(report.runs as u64));
     let _ = writeln!(out, "p90         {}", format::time(latency.p90));
     let _ = writeln!(out, "min … max   {} … {}", format::time(latency.min), format::time(latency.max));
     let _ = writeln!(out, "arena       {}", format::bytes(report.arena_bytes as u64));
     if report.macs > 0 {
-        let _ = writeln!(out, "speed       {:.2} GMAC/s ({} MACs)", report.gmacs_per_second, format::short_count(report.macs));
+        let _ = writeln!(
+            out,
+            "speed       {:.2} GMAC/s ({} MACs)",
+            report.gmacs_per_second,
+            format::short_count(report.macs)
+        );
     }
     if args.profile {
         let _ = write!(out, "\n{}", steps(&report));

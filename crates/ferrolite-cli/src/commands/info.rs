@@ -45,9 +45,11 @@ fn facts(out: &mut String, info: &ModelInfo) {
         let _ = writeln!(out, "metadata     {}: {text}", entry.name);
     }
     for signature in &info.signatures {
-        let names = |list: &[(String, usize)]| list.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+        let names =
+            |list: &[(String, usize)]| list.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
         let (inputs, outputs) = (names(&signature.inputs), names(&signature.outputs));
-        let graph = if info.subgraphs.len() > 1 { format!(" (subgraph {})", signature.subgraph) } else { String::new() };
+        let graph =
+            if info.subgraphs.len() > 1 { format!(" (subgraph {})", signature.subgraph) } else { String::new() };
         let _ = writeln!(out, "signature    {}: {inputs} → {outputs}{graph}", signature.key);
     }
 }
@@ -114,7 +116,7 @@ fn node_table(graph: &SubgraphInfo, all: bool) -> Table {
         ("MACs", Align::Right),
     ]);
     let typed = |id: usize| match graph.tensors.get(id) {
-        Some(tensor) if all => format!("{id}"),
+        Some(_) if all => id.to_string(),
         Some(tensor) => format!("{}{}", tensor.ty, format::shape(&tensor.shape).replace(' ', "")),
         None => "?".to_owned(),
     };

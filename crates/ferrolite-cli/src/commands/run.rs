@@ -27,7 +27,14 @@ pub fn run(args: &RunArgs) -> Result<(), Error> {
     let mut out = String::new();
     for (i, filled) in filled.iter().enumerate() {
         let Some(tensor) = interpreter.input_tensor(filled.input) else { continue };
-        let _ = writeln!(out, "input  {i}  {}  {} {}: {}", tensor.name, tensor.ty, format::shape(tensor.shape), filled.from);
+        let _ = writeln!(
+            out,
+            "input  {i}  {}  {} {}: {}",
+            tensor.name,
+            tensor.ty,
+            format::shape(tensor.shape),
+            filled.from
+        );
     }
     let _ = writeln!(out, "run in {}", format::time(took.as_secs_f64() * 1e6));
     let is_picture = filled.iter().any(|filled| filled.is_picture);

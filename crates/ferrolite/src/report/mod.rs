@@ -155,17 +155,20 @@ impl<'a> Report<'a> {
     fn training(&self, out: &mut String) {
         let accuracy = |scores: Option<f32>| scores.map_or(f64::NAN, |a| 100.0 * f64::from(a));
         let series = |of_train: &dyn Fn(&EpochStats) -> f64, of_test: &dyn Fn(&EpochStats) -> f64| {
-            [("training", "c0", of_train), ("test", "c1", of_test)]
-                .map(|(name, class, of)| Series { name, class, values: self.epochs.iter().map(of).collect() })
+            [("training", "c0", of_train), ("test", "c1", of_test)].map(|(name, class, of)| Series {
+                name,
+                class,
+                values: self.epochs.iter().map(of).collect(),
+            })
         };
         let losses = series(&|e| e.scores.loss.into(), &|e| e.validation.map_or(f64::NAN, |v| v.loss.into()));
-        let accuracies =
-            series(&|e| accuracy(e.scores.accuracy), &|e| accuracy(e.validation.and_then(|v| v.accuracy)));
+        let accuracies = series(&|e| accuracy(e.scores.accuracy), &|e| accuracy(e.validation.and_then(|v| v.accuracy)));
         let (loss, accuracy) = (
             svg::epochs(&losses, "loss", "", "Loss by epoch"),
             svg::epochs(&accuracies, "accuracy", " %", "Accuracy by epoch"),
         );
-        let speed = self.dataset.train.len() as f64 * self.epochs.len() as f64 / self.training_time.as_secs_f64().max(1e-9);
+        let speed =
+            self.dataset.train.len() as f64 * self.epochs.len() as f64 / self.training_time.as_secs_f64().max(1e-9);
         let _ = write!(
             out,
             "<section><h2>Training</h2><div class=pair>{loss}{accuracy}</div><p class=note>Adam, batches of 32, sparse \
@@ -203,7 +206,10 @@ impl<'a> Report<'a> {
             let _ = write!(out, "<input type=radio name=confusion id=m{i}{checked}><label for=m{i}>{name}</label>");
         }
         for (i, v) in self.variants.iter().enumerate() {
-            let _ = write!(out, "<div class=\"scroll tab t{i}\"><table class=matrix><thead><tr><th><span>true ↓ said →</span>");
+            let _ = write!(
+                out,
+                "<div class=\"scroll tab t{i}\"><table class=matrix><thead><tr><th><span>true ↓ said →</span>"
+            );
             for name in &self.dataset.classes {
                 let _ = write!(out, "<th scope=col><span>{}</span>", escape(name));
             }
@@ -255,7 +261,13 @@ fn percent(part: f64) -> String {
 /// `+0.1`, `−0.2`, `±0.0`.
 fn signed(points: f64) -> String {
     let rounded = format!("{:.1}", points.abs());
-    let sign = if rounded == "0.0" { '±' } else if points < 0.0 { '−' } else { '+' };
+    let sign = if rounded == "0.0" {
+        '±'
+    } else if points < 0.0 {
+        '−'
+    } else {
+        '+'
+    };
     format!("{sign}{rounded}")
 }
 

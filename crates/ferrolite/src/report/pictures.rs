@@ -15,7 +15,8 @@ const GUESSES: usize = 3;
 pub(super) fn sections(out: &mut String, dataset: &Dataset, variants: &[Variant]) -> Result<(), Error> {
     let Some(float) = variants.first() else { return Ok(()) };
     let test = &dataset.test;
-    let firsts = (0..dataset.classes.len()).filter_map(|class| test.labels.iter().position(|&l| usize::from(l) == class));
+    let firsts =
+        (0..dataset.classes.len()).filter_map(|class| test.labels.iter().position(|&l| usize::from(l) == class));
     let firsts: Vec<usize> = firsts.take(STRIP).collect();
     let predicted = &float.evaluation.predictions;
     let mut mistakes: Vec<usize> = (0..test.len()).filter(|&i| predicted[i] != usize::from(test.labels[i])).collect();
@@ -64,7 +65,8 @@ fn strip(
             );
         }
         out.push_str("</ol>");
-        let differing: Vec<_> = others.iter().filter(|v| v.evaluation.predictions[i] != float.evaluation.predictions[i]).collect();
+        let differing: Vec<_> =
+            others.iter().filter(|v| v.evaluation.predictions[i] != float.evaluation.predictions[i]).collect();
         if !differing.is_empty() {
             let says = |v: &&Variant| format!("{}: {}", title(v.name), escape(name(v.evaluation.predictions[i])));
             let says: Vec<_> = differing.iter().map(says).collect();

@@ -74,7 +74,12 @@ impl Frame {
             let at = self.py(y, tick);
             let label = label(tick, y);
             let _ = write!(out, "<line class=grid x1={left:.1} x2={right:.1} y1={at:.1} y2={at:.1} />");
-            let _ = write!(out, "<text class=tick x={:.1} y={:.1} text-anchor=end>{label}{unit}</text>", left - 8.0, at + 4.0);
+            let _ = write!(
+                out,
+                "<text class=tick x={:.1} y={:.1} text-anchor=end>{label}{unit}</text>",
+                left - 8.0,
+                at + 4.0
+            );
         }
         for &tick in &x.ticks {
             let at = self.px(x, tick);
@@ -84,7 +89,8 @@ impl Frame {
         let _ = write!(out, "<line class=axis x1={left:.1} x2={right:.1} y1={bottom:.1} y2={bottom:.1} />");
         let middle = left + self.width / 2.0;
         let x_title = escape(x_title);
-        let _ = write!(out, "<text class=title x={middle:.1} y={:.1} text-anchor=middle>{x_title}</text>", bottom + 38.0);
+        let _ =
+            write!(out, "<text class=title x={middle:.1} y={:.1} text-anchor=middle>{x_title}</text>", bottom + 38.0);
         let _ = write!(out, "<text class=title x={left:.1} y={:.1}>{}</text>", self.y - 12.0, escape(y_title));
     }
 }
@@ -135,7 +141,8 @@ pub fn bubbles(bubbles: &[Bubble<'_>], x_title: &str, y_title: &str, unit: &str,
     let frame = Frame { x: 70.0, y: 46.0, width: width - 180.0, height: height - 110.0 };
     let x = Axis::covering(bubbles.iter().map(|b| b.at.0), 6, true);
     // Room for the bubbles themselves above and below.
-    let (low, high) = bubbles.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), b| (l.min(b.at.1), h.max(b.at.1)));
+    let (low, high) =
+        bubbles.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), b| (l.min(b.at.1), h.max(b.at.1)));
     let space = ((high - low) * 0.25).max(high.abs() * 0.001);
     let y = Axis::covering([low - space, high + space], 5, false);
     let mut out = String::new();
@@ -147,7 +154,10 @@ pub fn bubbles(bubbles: &[Bubble<'_>], x_title: &str, y_title: &str, unit: &str,
     for bubble in &order {
         let (cx, cy, r) = place(bubble);
         let (class, hint) = (bubble.class, escape(&bubble.hint));
-        let _ = write!(out, "<circle class=\"bubble {class}\" cx={cx:.1} cy={cy:.1} r={r:.1}><title>{hint}</title></circle>");
+        let _ = write!(
+            out,
+            "<circle class=\"bubble {class}\" cx={cx:.1} cy={cy:.1} r={r:.1}><title>{hint}</title></circle>"
+        );
     }
     order.sort_by(|a, b| place(a).1.total_cmp(&place(b).1));
     let mut taken: Vec<(f64, f64)> = Vec::new();

@@ -131,7 +131,10 @@ impl Linear {
             for &(px, py) in points {
                 let (cx, cy) = place(px.into(), py.into());
                 let hint = format!("x = {px:.3}, y = {py:.3}");
-                let _ = write!(out, "<circle class=\"dot {class}\" cx={cx:.1} cy={cy:.1} r={r}><title>{hint}</title></circle>");
+                let _ = write!(
+                    out,
+                    "<circle class=\"dot {class}\" cx={cx:.1} cy={cy:.1} r={r}><title>{hint}</title></circle>"
+                );
             }
         }
         for (i, (name, class)) in [("predictions", "c0"), ("training points", "c1")].into_iter().enumerate() {
