@@ -58,6 +58,7 @@ operators! {
     reshape: [Reshape],
     select: [Select, SelectV2],
     slice: [Slice],
+    softmax: [Softmax, LogSoftmax],
     split: [Split, SplitV],
     squared_difference: [SquaredDifference],
     squeeze: [Squeeze],
