@@ -3,8 +3,10 @@
 use crate::OpError;
 use crate::common::elementwise::{infer_unary, unary_float};
 use crate::common::lut::{kernel8, table8};
-use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::common::vector;
+use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
+use ferrolite_kernels::Unary;
 use ferrolite_model::{BuiltinOperator, TensorType};
 use std::ops::RangeInclusive;
 
@@ -33,6 +35,21 @@ impl OpDef for Elu {
             TensorType::Int8 => kernel8(table8(node, elu)?),
             ty => unary_float(ty, elu),
         }
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        &[
+            FastKernel {
+                name: "elu_f32",
+                supports: vector::is_f32,
+                prepare: |_, isa| vector::unary("elu_f32", isa, Unary::Elu),
+            },
+            FastKernel {
+                name: "elu_8bit_table",
+                supports: vector::is_8_bit,
+                prepare: |node, _| vector::table("elu_8bit_table", &Elu, node),
+            },
+        ]
     }
 
     fn quantize(&self) -> Option<QuantRule> {

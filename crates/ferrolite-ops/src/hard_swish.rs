@@ -2,9 +2,11 @@
 
 use crate::common::elementwise::{Quantized, check_type, infer_unary, rounding_divide_by_pot_i16, unary, unary_float};
 use crate::common::requant::{quantize_multiplier, saturating_rounding_doubling_high_mul_i16 as rounding_mul};
-use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::common::vector;
+use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure, for_quantized};
+use ferrolite_kernels::Unary;
 use ferrolite_model::{BuiltinOperator, TensorType};
 use std::ops::RangeInclusive;
 
@@ -35,6 +37,21 @@ impl OpDef for HardSwish {
         }
         let p = Params::new(node)?;
         for_quantized!(ty, T => unary(move |x: T| T::saturate(p.apply(x.widen()).into())))
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        &[
+            FastKernel {
+                name: "hard_swish_f32",
+                supports: vector::is_f32,
+                prepare: |_, isa| vector::unary("hard_swish_f32", isa, Unary::HardSwish),
+            },
+            FastKernel {
+                name: "hard_swish_8bit_table",
+                supports: vector::is_8_bit,
+                prepare: |node, _| vector::table("hard_swish_8bit_table", &HardSwish, node),
+            },
+        ]
     }
 
     fn quantize(&self) -> Option<QuantRule> {

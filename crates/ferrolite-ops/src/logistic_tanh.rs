@@ -6,9 +6,11 @@
 use crate::common::elementwise::{check_type, infer_unary, unary, unary_float};
 use crate::common::lut::{kernel8, table8};
 use crate::common::sigmoid::TableScale;
-use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::common::vector;
+use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule};
 use crate::{OpError, ensure};
+use ferrolite_kernels::Unary;
 use ferrolite_model::{BuiltinOperator, TensorType};
 use std::ops::RangeInclusive;
 
@@ -77,6 +79,21 @@ impl OpDef for Logistic {
         }
     }
 
+    fn fast(&self) -> &'static [FastKernel] {
+        &[
+            FastKernel {
+                name: "logistic_f32",
+                supports: vector::is_f32,
+                prepare: |_, isa| vector::unary("logistic_f32", isa, Unary::Logistic),
+            },
+            FastKernel {
+                name: "logistic_8bit_table",
+                supports: vector::is_8_bit,
+                prepare: |node, _| vector::table("logistic_8bit_table", &Logistic, node),
+            },
+        ]
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         let output = OutputRule::Fixed { int8: (1.0 / 256.0, -128), int16: (1.0 / 32768.0, 0) };
         Some(QuantRule { output, ..QuantRule::UNARY })
@@ -107,6 +124,21 @@ impl OpDef for Tanh {
             }
             _ => unary_float(ty, f32::tanh),
         }
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        &[
+            FastKernel {
+                name: "tanh_f32",
+                supports: vector::is_f32,
+                prepare: |_, isa| vector::unary("tanh_f32", isa, Unary::Tanh),
+            },
+            FastKernel {
+                name: "tanh_8bit_table",
+                supports: vector::is_8_bit,
+                prepare: |node, _| vector::table("tanh_8bit_table", &Tanh, node),
+            },
+        ]
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -2,10 +2,12 @@
 //! compare directly.
 
 use crate::common::broadcast::{binary, broadcast_shape};
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::common::vector;
+use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule};
 use crate::tensor::Element;
 use crate::{OpError, ensure};
+use ferrolite_kernels::Binary;
 use ferrolite_model::{BuiltinOperator, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
@@ -14,13 +16,32 @@ use std::ops::RangeInclusive;
 pub struct Extremum {
     op: BuiltinOperator,
     maximum: bool,
+    fast: &'static [FastKernel],
 }
 
+const UNBOUNDED: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
+
 /// MAXIMUM.
-pub const MAXIMUM: Extremum = Extremum { op: BuiltinOperator::MAXIMUM, maximum: true };
+pub const MAXIMUM: Extremum = Extremum {
+    op: BuiltinOperator::MAXIMUM,
+    maximum: true,
+    fast: &[FastKernel {
+        name: "maximum_f32",
+        supports: vector::is_long_f32,
+        prepare: |node, isa| vector::binary("maximum_f32", node, isa, Binary::Max, UNBOUNDED),
+    }],
+};
 
 /// MINIMUM.
-pub const MINIMUM: Extremum = Extremum { op: BuiltinOperator::MINIMUM, maximum: false };
+pub const MINIMUM: Extremum = Extremum {
+    op: BuiltinOperator::MINIMUM,
+    maximum: false,
+    fast: &[FastKernel {
+        name: "minimum_f32",
+        supports: vector::is_long_f32,
+        prepare: |node, isa| vector::binary("minimum_f32", node, isa, Binary::Min, UNBOUNDED),
+    }],
+};
 
 impl OpDef for Extremum {
     fn id(&self) -> OpId {
@@ -51,6 +72,10 @@ impl OpDef for Extremum {
             TensorType::Int64 => self.kernel::<i64>(node),
             ty => Err(OpError::unsupported(format!("inputs of type {ty}"))),
         }
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        self.fast
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -2,11 +2,14 @@
 
 mod reference;
 
+use crate::common::activation::finite_range;
 use crate::common::broadcast::broadcast_shape;
 use crate::common::elementwise::check_type;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::common::vector;
+use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
+use ferrolite_kernels::Binary;
 use ferrolite_model::schema::{ActivationFunctionType, AddOptionsT, SubOptionsT};
 use ferrolite_model::{BuiltinOperator, TensorType};
 use smallvec::smallvec;
@@ -65,6 +68,21 @@ impl OpDef for Add {
         reference::kernel(node, false)
     }
 
+    fn fast(&self) -> &'static [FastKernel] {
+        &[
+            FastKernel {
+                name: "add_f32",
+                supports: vector::is_long_f32,
+                prepare: |node, isa| vector::binary("add_f32", node, isa, Binary::Add, finite_range(options(node).0)?),
+            },
+            FastKernel {
+                name: "add_8bit_table",
+                supports: vector::is_large_8_bit,
+                prepare: |node, _| vector::table2("add_8bit_table", &Add, node),
+            },
+        ]
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::BINARY)
     }
@@ -85,6 +103,21 @@ impl OpDef for Sub {
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         reference::kernel(node, true)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        &[
+            FastKernel {
+                name: "sub_f32",
+                supports: vector::is_long_f32,
+                prepare: |node, isa| vector::binary("sub_f32", node, isa, Binary::Sub, finite_range(options(node).0)?),
+            },
+            FastKernel {
+                name: "sub_8bit_table",
+                supports: vector::is_large_8_bit,
+                prepare: |node, _| vector::table2("sub_8bit_table", &Sub, node),
+            },
+        ]
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -6,8 +6,8 @@ pub mod densify;
 pub mod elementwise;
 pub mod fast_linear;
 pub mod fixed_exp;
-pub mod fixedpoint;
 pub mod hybrid;
+pub mod inverse_sqrt;
 pub mod linear;
 pub mod lut;
 pub mod operand;
@@ -21,5 +21,6 @@ pub mod strided;
 pub mod strings;
 #[cfg(test)]
 pub mod testing;
+pub mod vector;
 pub mod weights;
 pub mod window2d;
