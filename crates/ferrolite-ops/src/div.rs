@@ -3,11 +3,13 @@
 //! Sources: LiteRT `kernels/div.cc`, `reference/div.h`.
 
 use crate::common::activation::{finite_range, integer_range, quantized_range};
+use crate::common::backward::Backward;
 use crate::common::broadcast::{Broadcast, binary, broadcast_shape};
 use crate::common::elementwise::{Quantized, check_type, clamp, is_quantized};
 use crate::common::fixed_exp::reciprocal;
 use crate::common::requant::{Multiplier, saturating_rounding_doubling_high_mul, saturating_rounding_multiply_by_pot};
 use crate::common::vector;
+use crate::gradient::Gradient;
 use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure, for_quantized};
@@ -96,6 +98,25 @@ impl OpDef for Div {
 
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::BINARY)
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(|ctx| {
+            let activation = ctx.node.options.as_div_options().map(|o| o.fused_activation_function);
+            let mut back = Backward::new(ctx)?;
+            back.through(activation.unwrap_or_default())?;
+            let (a, b) = (back.input(0)?, back.input(1)?);
+            // d(a / b) = da / b − db · a / b²
+            back.both(
+                |back| Ok(back.div(back.grad, b)),
+                |back| {
+                    let quotient = back.div(a, b);
+                    let slope = back.div(quotient, b);
+                    let product = back.mul(back.grad, slope);
+                    Ok(back.neg(product))
+                },
+            )
+        })
     }
 }
 

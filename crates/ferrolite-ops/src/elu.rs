@@ -1,9 +1,11 @@
 //! ELU: x for x ≥ 0, e^x − 1 below. Source: LiteRT `kernels/activations.cc`.
 
 use crate::OpError;
+use crate::common::backward::unary as backward;
 use crate::common::elementwise::{infer_unary, unary_float};
 use crate::common::lut::{kernel8, table8};
 use crate::common::vector;
+use crate::gradient::Gradient;
 use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use ferrolite_kernels::Unary;
@@ -54,5 +56,17 @@ impl OpDef for Elu {
 
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule { int16: false, ..QuantRule::UNARY })
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        // 1 above 0, y + 1 below
+        Some(|ctx| {
+            backward(ctx, |b, x| {
+                let above = b.where_positive(b.grad, x);
+                let below = b.sub(b.grad, above);
+                let lost = b.mul(below, b.output);
+                b.add(b.grad, lost)
+            })
+        })
     }
 }

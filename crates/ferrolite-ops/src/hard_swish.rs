@@ -1,8 +1,10 @@
 //! HARD_SWISH: x · relu6(x + 3) / 6. Sources: LiteRT `kernels/activations.cc`, `reference/hard_swish.h`.
 
+use crate::common::backward::unary as backward;
 use crate::common::elementwise::{Quantized, check_type, infer_unary, rounding_divide_by_pot_i16, unary, unary_float};
 use crate::common::requant::{quantize_multiplier, saturating_rounding_doubling_high_mul_i16 as rounding_mul};
 use crate::common::vector;
+use crate::gradient::Gradient;
 use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure, for_quantized};
@@ -56,6 +58,21 @@ impl OpDef for HardSwish {
 
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule { int16: false, ..QuantRule::UNARY })
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        // x / 3 + 1 / 2 between −3 and 3, 1 above
+        Some(|ctx| {
+            backward(ctx, |b, x| {
+                let inside = b.where_between(b.grad, x, -3.0, 3.0);
+                let above = b.where_between(b.grad, x, 3.0, f32::INFINITY);
+                let third = b.scale(x, 1.0 / 3.0);
+                let half = b.scalar(0.5);
+                let slope = b.add(third, half);
+                let inside = b.mul(inside, slope);
+                b.add(inside, above)
+            })
+        })
     }
 }
 

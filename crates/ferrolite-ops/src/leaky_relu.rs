@@ -2,10 +2,13 @@
 //!
 //! Sources: LiteRT `kernels/activations.cc`, `reference/{leaky_relu,prelu}.h`.
 
+use crate::common::backward::Backward;
+use crate::common::backward::unary as backward;
 use crate::common::broadcast::{binary, broadcast_shape};
 use crate::common::elementwise::{Quantized, check_type, infer_unary, unary, unary_float};
 use crate::common::requant::Multiplier;
 use crate::common::vector;
+use crate::gradient::Gradient;
 use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::Shape;
@@ -91,6 +94,18 @@ impl OpDef for LeakyRelu {
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::UNARY)
     }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(|ctx| {
+            let slope = ctx.node.options.as_leaky_relu_options().map_or(0.0, |o| o.alpha);
+            backward(ctx, |b, x| {
+                let above = b.where_positive(b.grad, x);
+                let below = b.sub(b.grad, above);
+                let below = b.scale(below, slope);
+                b.add(above, below)
+            })
+        })
+    }
 }
 
 impl OpDef for Prelu {
@@ -152,5 +167,21 @@ impl OpDef for Prelu {
 
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule { int16: false, ..QuantRule::BINARY })
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(|ctx| {
+            let mut b = Backward::new(ctx)?;
+            let (x, slope) = (b.input(0)?, b.input(1)?);
+            let above = b.where_positive(b.grad, x);
+            let below = b.sub(b.grad, above);
+            b.both(
+                |b| {
+                    let below = b.mul(below, slope);
+                    Ok(b.add(above, below))
+                },
+                |b| Ok(b.mul(below, x)),
+            )
+        })
     }
 }

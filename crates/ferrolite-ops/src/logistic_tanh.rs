@@ -3,10 +3,12 @@
 //! 8-bit types: a table of the float function; int16: an interpolated table. Outputs have prescribed scales.
 //! Sources: LiteRT `kernels/activations.cc`, `reference/logistic.h`.
 
+use crate::common::backward::unary as backward;
 use crate::common::elementwise::{check_type, infer_unary, unary, unary_float};
 use crate::common::lut::{kernel8, table8};
 use crate::common::sigmoid::TableScale;
 use crate::common::vector;
+use crate::gradient::Gradient;
 use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule};
 use crate::{OpError, ensure};
@@ -98,6 +100,17 @@ impl OpDef for Logistic {
         let output = OutputRule::Fixed { int8: (1.0 / 256.0, -128), int16: (1.0 / 32768.0, 0) };
         Some(QuantRule { output, ..QuantRule::UNARY })
     }
+
+    fn gradient(&self) -> Option<Gradient> {
+        // y · (1 − y)
+        Some(|ctx| {
+            backward(ctx, |b, _| {
+                let square = b.mul(b.output, b.output);
+                let slope = b.sub(b.output, square);
+                b.mul(b.grad, slope)
+            })
+        })
+    }
 }
 
 impl OpDef for Tanh {
@@ -144,5 +157,16 @@ impl OpDef for Tanh {
     fn quantize(&self) -> Option<QuantRule> {
         let output = OutputRule::Fixed { int8: (1.0 / 128.0, 0), int16: (1.0 / 32768.0, 0) };
         Some(QuantRule { output, ..QuantRule::UNARY })
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        // 1 − y²
+        Some(|ctx| {
+            backward(ctx, |b, _| {
+                let square = b.mul(b.output, b.output);
+                let lost = b.mul(b.grad, square);
+                b.sub(b.grad, lost)
+            })
+        })
     }
 }

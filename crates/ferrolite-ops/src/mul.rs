@@ -3,10 +3,12 @@
 //! Sources: LiteRT `kernels/mul.cc`, `reference/mul.h`, `reference/integer_ops/mul.h`.
 
 use crate::common::activation::{finite_range, integer_range, quantized_range};
+use crate::common::backward::Backward;
 use crate::common::broadcast::{binary, broadcast_shape};
 use crate::common::elementwise::{Quantized, check_type, clamp, is_quantized};
 use crate::common::requant::{Multiplier, rounding_divide_by_pot, saturating_rounding_doubling_high_mul_i16};
 use crate::common::vector;
+use crate::gradient::Gradient;
 use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure, for_quantized};
@@ -116,6 +118,15 @@ impl OpDef for Mul {
 
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::BINARY)
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(|ctx| {
+            let activation = ctx.node.options.as_mul_options().map(|o| o.fused_activation_function);
+            let mut b = Backward::new(ctx)?;
+            b.through(activation.unwrap_or_default())?;
+            b.both(|b| Ok(b.mul(b.grad, b.input(1)?)), |b| Ok(b.mul(b.grad, b.input(0)?)))
+        })
     }
 }
 

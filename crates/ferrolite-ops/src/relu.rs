@@ -2,9 +2,11 @@
 //!
 //! Sources: LiteRT `kernels/activations.cc` (QuantizedReluX), `optimized_ops.h` (ReluX).
 
+use crate::common::backward::unary as backward;
 use crate::common::elementwise::{Quantized, check_type, clamp, infer_unary, unary, unary_float};
 use crate::common::requant::Multiplier;
 use crate::common::vector;
+use crate::gradient::Gradient;
 use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure, for_quantized};
@@ -20,6 +22,7 @@ pub struct Bounded {
     version: i32,
     int16: bool,
     fast: &'static [FastKernel],
+    gradient: Gradient,
 }
 
 /// RELU.
@@ -41,6 +44,7 @@ pub const RELU: Bounded = Bounded {
             prepare: |node, _| vector::table("relu_8bit_table", &RELU, node),
         },
     ],
+    gradient: |ctx| backward(ctx, |b, _| b.where_positive(b.grad, b.output)),
 };
 
 /// RELU6.
@@ -62,6 +66,7 @@ pub const RELU6: Bounded = Bounded {
             prepare: |node, _| vector::table("relu6_8bit_table", &RELU6, node),
         },
     ],
+    gradient: |ctx| backward(ctx, |b, _| b.where_between(b.grad, b.output, 0.0, 6.0)),
 };
 
 /// RELU_N1_TO_1.
@@ -83,6 +88,7 @@ pub const RELU_N1_TO_1: Bounded = Bounded {
             prepare: |node, _| vector::table("relu_n1_to_1_8bit_table", &RELU_N1_TO_1, node),
         },
     ],
+    gradient: |ctx| backward(ctx, |b, _| b.where_between(b.grad, b.output, -1.0, 1.0)),
 };
 
 /// RELU_0_TO_1.
@@ -104,6 +110,7 @@ pub const RELU_0_TO_1: Bounded = Bounded {
             prepare: |node, _| vector::table("relu_0_to_1_8bit_table", &RELU_0_TO_1, node),
         },
     ],
+    gradient: |ctx| backward(ctx, |b, _| b.where_between(b.grad, b.output, 0.0, 1.0)),
 };
 
 const TYPES: [TensorType; 6] = [
@@ -155,5 +162,9 @@ impl OpDef for Bounded {
 
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule { int16: self.int16, ..QuantRule::UNARY })
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(self.gradient)
     }
 }

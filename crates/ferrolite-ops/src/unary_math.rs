@@ -3,11 +3,13 @@
 //! Each has a float function; some have integer or quantized forms. Sources: LiteRT
 //! `kernels/{elementwise,exp,neg,floor,ceil,round}.cc`.
 
+use crate::common::backward::unary as backward;
 use crate::common::elementwise::{Quantized, check_type, infer_unary, is_quantized, unary, unary_float};
 use crate::common::inverse_sqrt::inverse_sqrt;
 use crate::common::lut::{Table16, kernel8, table8};
 use crate::common::requant::Multiplier;
 use crate::common::vector;
+use crate::gradient::Gradient;
 use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId, reference};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
@@ -29,6 +31,7 @@ pub struct Math {
     /// How it is quantized, if it is.
     rule: Option<QuantRule>,
     fast: &'static [FastKernel],
+    gradient: Option<Gradient>,
 }
 
 fn no_integers(node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
@@ -36,7 +39,7 @@ fn no_integers(node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
 }
 
 const fn float_only(op: BuiltinOperator, version: i32, float: fn(f32) -> f32) -> Math {
-    Math { op, version, float, integers: &[], integer: no_integers, rule: None, fast: &[] }
+    Math { op, version, float, integers: &[], integer: no_integers, rule: None, fast: &[], gradient: None }
 }
 
 const QUANTIZED: &[TensorType] = &[TensorType::Int8, TensorType::Int16];
@@ -61,11 +64,28 @@ pub const ABS: Math = Math {
             prepare: |node, _| vector::table("abs_8bit_table", &ABS, node),
         },
     ],
+    gradient: Some(|ctx| {
+        backward(ctx, |b, x| {
+            let above = b.where_positive(b.grad, x);
+            let minus = b.neg(x);
+            let below = b.where_positive(b.grad, minus);
+            b.sub(above, below)
+        })
+    }),
 };
 /// CEIL.
 pub const CEIL: Math = float_only(BuiltinOperator::CEIL, 1, f32::ceil);
 /// COS.
-pub const COS: Math = float_only(BuiltinOperator::COS, 2, f32::cos);
+pub const COS: Math = Math {
+    gradient: Some(|ctx| {
+        backward(ctx, |b, x| {
+            let sine = b.emit(BuiltinOperator::SIN, &[x]);
+            let product = b.mul(b.grad, sine);
+            b.neg(product)
+        })
+    }),
+    ..float_only(BuiltinOperator::COS, 2, f32::cos)
+};
 /// EXP.
 pub const EXP: Math = Math {
     op: BuiltinOperator::EXP,
@@ -86,6 +106,7 @@ pub const EXP: Math = Math {
             prepare: |node, _| vector::table("exp_8bit_table", &EXP, node),
         },
     ],
+    gradient: Some(|ctx| backward(ctx, |b, _| b.mul(b.grad, b.output))),
 };
 /// FLOOR.
 pub const FLOOR: Math = float_only(BuiltinOperator::FLOOR, 1, f32::floor);
@@ -102,6 +123,7 @@ pub const LOG: Math = Math {
         supports: vector::is_8_bit,
         prepare: |node, _| vector::table("log_8bit_table", &LOG, node),
     }],
+    gradient: Some(|ctx| backward(ctx, |b, x| b.div(b.grad, x))),
 };
 /// NEG.
 pub const NEG: Math = Math {
@@ -123,6 +145,7 @@ pub const NEG: Math = Math {
             prepare: |node, _| vector::table("neg_8bit_table", &NEG, node),
         },
     ],
+    gradient: Some(|ctx| backward(ctx, |b, _| b.neg(b.grad))),
 };
 /// ROUND: halves to even.
 pub const ROUND: Math = float_only(BuiltinOperator::ROUND, 1, f32::round_ties_even);
@@ -139,9 +162,26 @@ pub const RSQRT: Math = Math {
         supports: vector::is_f32,
         prepare: |_, isa| vector::unary("rsqrt_f32", isa, Unary::Rsqrt),
     }],
+    gradient: Some(|ctx| {
+        // −½ y³
+        backward(ctx, |b, _| {
+            let square = b.mul(b.output, b.output);
+            let cube = b.mul(square, b.output);
+            let slope = b.scale(cube, -0.5);
+            b.mul(b.grad, slope)
+        })
+    }),
 };
 /// SIN.
-pub const SIN: Math = float_only(BuiltinOperator::SIN, 2, f32::sin);
+pub const SIN: Math = Math {
+    gradient: Some(|ctx| {
+        backward(ctx, |b, x| {
+            let cosine = b.emit(BuiltinOperator::COS, &[x]);
+            b.mul(b.grad, cosine)
+        })
+    }),
+    ..float_only(BuiltinOperator::SIN, 2, f32::sin)
+};
 /// SQRT.
 pub const SQRT: Math = Math {
     op: BuiltinOperator::SQRT,
@@ -155,9 +195,21 @@ pub const SQRT: Math = Math {
         supports: vector::is_f32,
         prepare: |_, isa| vector::unary("sqrt_f32", isa, Unary::Sqrt),
     }],
+    gradient: Some(|ctx| {
+        backward(ctx, |b, _| {
+            let half = b.scale(b.grad, 0.5);
+            b.div(half, b.output)
+        })
+    }),
 };
 /// SQUARE.
 pub const SQUARE: Math = Math {
+    gradient: Some(|ctx| {
+        backward(ctx, |b, x| {
+            let twice = b.scale(x, 2.0);
+            b.mul(b.grad, twice)
+        })
+    }),
     fast: &[FastKernel {
         name: "square_f32",
         supports: vector::is_f32,
@@ -197,6 +249,10 @@ impl OpDef for Math {
 
     fn quantize(&self) -> Option<QuantRule> {
         self.rule
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        self.gradient
     }
 }
 

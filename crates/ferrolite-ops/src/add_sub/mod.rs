@@ -3,9 +3,11 @@
 mod reference;
 
 use crate::common::activation::finite_range;
+use crate::common::backward::Backward;
 use crate::common::broadcast::broadcast_shape;
 use crate::common::elementwise::check_type;
 use crate::common::vector;
+use crate::gradient::Gradient;
 use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
@@ -86,6 +88,15 @@ impl OpDef for Add {
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::BINARY)
     }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(|ctx| {
+            let activation = ctx.node.options.as_add_options().map(|o| o.fused_activation_function);
+            let mut b = Backward::new(ctx)?;
+            b.through(activation.unwrap_or_default())?;
+            b.both(|b| Ok(b.grad), |b| Ok(b.grad))
+        })
+    }
 }
 
 impl OpDef for Sub {
@@ -122,5 +133,14 @@ impl OpDef for Sub {
 
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::BINARY)
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(|ctx| {
+            let activation = ctx.node.options.as_sub_options().map(|o| o.fused_activation_function);
+            let mut b = Backward::new(ctx)?;
+            b.through(activation.unwrap_or_default())?;
+            b.both(|b| Ok(b.grad), |b| Ok(b.neg(b.grad)))
+        })
     }
 }

@@ -43,7 +43,7 @@ mod tests {
         for x in [1i32, 2, 3, 7, 100, 255, 12_345, 65_535, i32::MAX] {
             let m = inverse_sqrt(x);
             let got = f64::from(m.multiplier) * 2f64.powi(m.shift - 31);
-            assert!((got * f64::from(x).sqrt() - 1.0).abs() < 1e-6, "1/sqrt {x}: {got}");
+            assert!((got * f64::from(x).sqrt() - 1.0).abs() < 1e-5, "1/sqrt {x}: {got}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What several operators share.
 
 pub mod activation;
+pub mod backward;
 pub mod broadcast;
 pub mod densify;
 pub mod elementwise;
@@ -11,18 +12,11 @@ pub mod inverse_sqrt;
 pub mod linear;
 pub mod lut;
 pub mod operand;
-pub mod elementwise;
-pub mod fixed_exp;
-pub mod fixedpoint;
-pub mod hybrid;
-pub mod linear;
-pub mod lut;
 pub mod packed;
 pub mod padding;
 pub mod parallel;
 pub mod requant;
 pub mod scratch;
-pub mod strided;
 pub mod sigmoid;
 pub mod strided;
 pub mod strings;
