@@ -1,16 +1,36 @@
-//! Exponential and logarithm on int32 fixed-point numbers, as gemmlowp and LiteRT define them for softmax.
+//! Exponential, logarithm and reciprocal on int32 fixed-point numbers, as gemmlowp and LiteRT define them for softmax.
 //! `Fk` is a value with k integer bits: raw · 2^(k − 31).
 
-use crate::common::fixedpoint::one_over_one_plus_x;
 use crate::common::requant::{
     rounding_divide_by_pot, saturating_rounding_doubling_high_mul as mul,
     saturating_rounding_multiply_by_pot as mul_by_pot,
 };
 
+/// 1 / (1 + a) for a in [0, 1], both F0: three Newton steps from 48/17 − 32/17 · d, d = (1 + a) / 2.
+pub fn one_over_one_plus_x(a: i32) -> i32 {
+    const ONE_F2: i32 = 1 << 29;
+    const C48_OVER_17: i32 = 1_515_870_810;
+    const C_MINUS_32_OVER_17: i32 = -1_010_580_540;
+    let half_denominator = half_sum(a, i32::MAX);
+    let mut x = C48_OVER_17.wrapping_add(mul(half_denominator, C_MINUS_32_OVER_17));
+    for _ in 0..3 {
+        let error = ONE_F2.wrapping_sub(mul(half_denominator, x));
+        x = x.wrapping_add(mul_by_pot(mul(x, error), 2));
+    }
+    mul_by_pot(x, 1)
+}
+
 /// (a + b) / 2, halves away from zero.
 fn half_sum(a: i32, b: i32) -> i32 {
     let sum = i64::from(a) + i64::from(b);
     ((sum + if sum >= 0 { 1 } else { -1 }) / 2) as i32
+}
+
+/// 1 / x as (raw F0, bits over unit): 1/x = raw · 2^(−31 − bits), where x > 0 has `integer_digits` integer bits.
+pub fn reciprocal(x: i32, integer_digits: i32) -> (i32, i32) {
+    let headroom_plus_one = (x as u32).leading_zeros();
+    let shifted = (x as u32).wrapping_shl(headroom_plus_one).wrapping_sub(1 << 31) as i32;
+    (one_over_one_plus_x(shifted), integer_digits - headroom_plus_one as i32)
 }
 
 /// exp(a) in F0 for a ≤ 0 in F5.
@@ -92,6 +112,9 @@ mod tests {
         for real in [1.0f64, 1.5, 2.0, 3.3, 100.0, 4000.0] {
             let got = f64::from(log_at_least_1((real * 2f64.powi(19)) as i32)) * 2f64.powi(-26);
             assert!((got - real.ln()).abs() < 1e-6, "ln {real}: {got}");
+            let (raw, bits) = reciprocal((real * 2f64.powi(19)) as i32, 12);
+            let got = f64::from(raw) * 2f64.powi(-31 - bits);
+            assert!((got * real - 1.0).abs() < 1e-6, "1/{real}: {got}");
         }
     }
 }
