@@ -174,11 +174,11 @@ fn peak_f32(isa: Isa) -> f64 {
         }
         if isa.level() >= Level::Avx512 {
             // SAFETY: `isa` says that the CPU has it.
-            return flops(16, 16) / best(|| std::mem::drop(black_box(unsafe { chains512() })));
+            return flops(16, 16) / best(|| _ = black_box(unsafe { chains512() }));
         }
         if isa.level() >= Level::Avx2 {
             // SAFETY: `isa` says that the CPU has it.
-            return flops(8, 12) / best(|| std::mem::drop(black_box(unsafe { chains256() })));
+            return flops(8, 12) / best(|| _ = black_box(unsafe { chains256() }));
         }
     }
     let _ = isa;

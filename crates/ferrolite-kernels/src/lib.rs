@@ -4,6 +4,7 @@
 //! and a kernel is reached only through an [`Isa`], which proves that the CPU has it. Kernels lie in tables of variants, one row
 //! per instruction set, from which dispatch and tests are derived.
 
+mod depthwise;
 mod elementwise;
 mod fpenv;
 mod gemm;
@@ -12,16 +13,29 @@ mod gemm_i8;
 mod isa;
 mod mem;
 pub mod pool;
+mod pool2d;
+mod quantize;
 pub mod requant;
 mod simd;
 #[cfg(test)]
 mod testutil;
+mod train;
 mod transpose;
 
+pub use depthwise::{DepthwiseI8, depthwise_conv2d_f32, depthwise_conv2d_i8};
+pub use elementwise::{Binary, Unary, binary_f32, softmax_rows, unary_f32, unary_f32_inplace};
 pub use fpenv::{FlushDenormals, flush_denormals};
 pub use gemm::{ConvShape, Layout};
 pub use gemm_f32::{EpilogueF32, PackF32, PackedF32, PackedF32Ref, conv2d_f32, gemm_f32, kernels_f32};
 pub use gemm_i8::{ColumnsI8, OutI8, PackI8, PackedI8, PackedI8Ref, conv2d_i8, gemm_i8, kernels_i8};
 pub use isa::{Isa, Level};
 pub use pool::ThreadPool;
+pub use pool2d::{avg_pool2d_f32, avg_pool2d_i8, max_pool2d_f32, max_pool2d_i8};
+pub use quantize::{
+    dequantize_i8_f32, f16_to_f32, f16_to_f32_scalar, lut_i8, min_max_f32, quantize_f32_i8, quantize_rows_asymmetric,
+    quantize_rows_symmetric,
+};
+pub use train::{
+    Adam, Sgd, adam_step, avg_pool2d_grad, axpy, clamp_grad, col2im, max_pool2d_grad, relu_grad, sgd_step, sum_rows,
+};
 pub use transpose::{transpose_f32, transpose_into};

@@ -13,18 +13,23 @@ extern crate alloc;
 
 mod builder;
 mod bytes;
+mod dump;
 mod error;
 mod model;
 mod read;
+mod rewrite;
 pub mod schema;
 mod types;
 mod verify;
+mod versions;
 mod write;
 
 pub use builder::ModelBuilder;
 pub use bytes::Bytes;
 pub use error::{ModelError, Place};
 pub use model::*;
+pub use rewrite::Moved;
 pub use schema::BuiltinOperator;
 pub use types::TensorType;
 pub use verify::verify;
+pub use versions::min_operator_version;

@@ -401,12 +401,17 @@ impl<'a> Writer<'a> {
 fn empty_constants(model: &Model) -> HashSet<usize> {
     let mut constants = HashSet::new();
     for subgraph in &model.subgraphs {
+        let computed = subgraph.nodes.iter().flat_map(|node| &node.outputs);
+        let set: HashSet<TensorId> = subgraph.inputs.iter().chain(computed).copied().collect();
         for (id, tensor) in subgraph.tensors.iter().enumerate() {
-            if tensor.buffer != 0 && model.constant_of(subgraph, id).is_some_and(|data| data.is_empty()) {
+            let has_data = model.constant(tensor).is_some();
+            if tensor.elements() == Some(0) && !has_data && !tensor.is_variable && !set.contains(&id) {
                 constants.insert(tensor.buffer);
             }
         }
     }
+    // By convention, the first buffer is the one of computed tensors.
+    constants.remove(&0);
     constants
 }
 

@@ -3,6 +3,7 @@
 mod conv_shape;
 pub(crate) mod drive;
 pub(crate) mod rows;
+pub(crate) mod window;
 
 pub use conv_shape::ConvShape;
 

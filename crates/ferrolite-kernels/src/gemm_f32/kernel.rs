@@ -157,6 +157,7 @@ macro_rules! tile_fn {
         $(#[target_feature(enable = $feature)])?
         unsafe fn $name(rows: usize, t: &Tile) {
             $(#[target_feature(enable = $feature)])?
+            #[allow(dead_code)]
             unsafe fn few<const MR: usize, const NV: usize>(t: &Tile) {
                 // SAFETY: the caller's contract.
                 unsafe { thin::<$vec, MR, NV>(t) }

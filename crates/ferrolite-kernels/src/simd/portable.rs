@@ -54,7 +54,7 @@ impl F32v for F32x8 {
     }
     #[inline(always)]
     unsafe fn load_f16(p: *const u16) -> Self {
-        lanes!(F32x8, |i| crate::elementwise::f16_to_f32_scalar(*p.add(i)))
+        lanes!(F32x8, |i| crate::quantize::f16_to_f32_scalar(*p.add(i)))
     }
     #[inline(always)]
     unsafe fn add(self, o: Self) -> Self {

@@ -13,8 +13,10 @@ enum State {
     Later,
     /// Constant data.
     Constant,
-    /// Set by the caller, or kept.
-    Given,
+    /// Set by the caller.
+    Input,
+    /// Kept from the last invocation.
+    Variable,
     /// Written by a node.
     Computed(usize),
 }
@@ -30,13 +32,13 @@ pub(super) fn check(model: &Model, index: usize, subgraph: &Subgraph) -> Result<
     let mut states: Vec<State> = (subgraph.tensors.iter())
         .map(|tensor| match model.constant(tensor) {
             Some(_) => State::Constant,
-            None if tensor.is_variable => State::Given,
+            None if tensor.is_variable => State::Variable,
             None => State::Unset,
         })
         .collect();
     for &id in &subgraph.inputs {
-        if let Some(state @ State::Unset) = states.get_mut(id) {
-            *state = State::Given;
+        if let Some(state @ (State::Unset | State::Variable)) = states.get_mut(id) {
+            *state = State::Input;
         }
     }
     for &id in subgraph.nodes.iter().flat_map(|node| &node.outputs) {
@@ -80,7 +82,7 @@ fn check_node(
             Some(State::Computed(other)) => {
                 return Err(format!("output tensor {id} ({}) is computed by node {other} already", name(id)));
             }
-            Some(State::Given) if subgraph.inputs.contains(&id) => {
+            Some(State::Input) => {
                 return Err(format!("output tensor {id} ({}) is an input of the subgraph", name(id)));
             }
             Some(state) => *state = State::Computed(position),

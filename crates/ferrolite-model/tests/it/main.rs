@@ -1,6 +1,7 @@
-//! Reading and writing real files, and refusing hostile ones.
+//! Reading, writing and rewriting real files, and refusing hostile ones.
 
 mod hostile;
+mod rewrite;
 mod round_trip;
 
 use std::path::PathBuf;

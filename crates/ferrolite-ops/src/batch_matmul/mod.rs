@@ -1,10 +1,11 @@
 //! BATCH_MATMUL: matrix products over broadcast leading dimensions, either side optionally transposed.
 
+mod fast;
 mod infer;
 mod reference;
 
 use crate::OpError;
-use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use ferrolite_model::BuiltinOperator;
 use std::ops::RangeInclusive;
@@ -29,13 +30,16 @@ impl OpDef for BatchMatMul {
         reference::reference(node)
     }
 
+    fn fast(&self) -> &'static [FastKernel] {
+        fast::FAST
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::BINARY)
     }
 
     fn macs(&self, node: &NodeView<'_>) -> u64 {
-        infer::problem(node).map_or(0, |p| {
-            [p.batches(), p.m, p.n, p.k].iter().fold(1u64, |n, &f| n.saturating_mul(f as u64))
-        })
+        infer::problem(node)
+            .map_or(0, |p| [p.batches(), p.m, p.n, p.k].iter().fold(1u64, |n, &f| n.saturating_mul(f as u64)))
     }
 }

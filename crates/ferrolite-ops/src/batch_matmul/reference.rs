@@ -58,7 +58,12 @@ pub fn reference(node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
             Ok(())
         });
     }
-    let linear = Linear {
+    linear(node, &p).reference(node, p)
+}
+
+/// How the node uses its tensors.
+pub fn linear(node: &NodeView<'_>, p: &Problem) -> Linear {
+    Linear {
         input: 0,
         weights: 1,
         bias: 2,
@@ -67,6 +72,5 @@ pub fn reference(node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         single_precision_scales: true,
         real_requant: false,
         asymmetric: options(node).asymmetric_quantize_inputs,
-    };
-    linear.reference(node, p)
+    }
 }

@@ -37,3 +37,11 @@ pub fn quantized_range(
     let high = if max.is_finite() { high.min(quantize(max)) } else { high };
     Ok((low, high))
 }
+
+/// Range that a fused activation clamps a plain integer result to, within `[min, max]` of the type.
+pub fn integer_range(activation: ActivationFunctionType, min: i64, max: i64) -> Result<(i64, i64), OpError> {
+    let (low, high) = float_range(activation)?;
+    let low = if low.is_finite() { min.max(low as i64) } else { min };
+    let high = if high.is_finite() { max.min(high as i64) } else { max };
+    Ok((low, high))
+}

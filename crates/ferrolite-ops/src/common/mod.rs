@@ -1,14 +1,29 @@
 //! What several operators share.
 
 pub mod activation;
+pub mod broadcast;
 pub mod densify;
+pub mod fast_linear;
+pub mod fixed_exp;
 pub mod hybrid;
 pub mod linear;
+pub mod operand;
+pub mod elementwise;
+pub mod fixed_exp;
+pub mod fixedpoint;
+pub mod hybrid;
+pub mod linear;
+pub mod lut;
+pub mod packed;
 pub mod padding;
+pub mod parallel;
 pub mod requant;
 pub mod scratch;
+pub mod strided;
+pub mod sigmoid;
+pub mod strided;
+pub mod strings;
 #[cfg(test)]
 pub mod testing;
 pub mod weights;
 pub mod window2d;
-pub mod strided;

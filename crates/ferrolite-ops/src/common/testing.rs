@@ -3,8 +3,8 @@
 use crate::op::{FastKernel, Io, Kernel, NodeView, OpDef};
 use crate::tensor::{AlignedBytes, OutputData, Shape, TensorInfo, TensorMut, TensorRef};
 use crate::{Inferred, OpError};
-use ferrolite_kernels::isa::Isa;
-use ferrolite_kernels::pool::ThreadPool;
+use ferrolite_kernels::Isa;
+use ferrolite_kernels::ThreadPool;
 use ferrolite_model::{BuiltinOptions, BuiltinOptions2, Bytes, Quantization, TensorType};
 use smallvec::SmallVec;
 

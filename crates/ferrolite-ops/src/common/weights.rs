@@ -22,16 +22,10 @@ impl<T: Element> Weights<T> {
             ensure!(T::matches(info.ty), "weights have type {}", info.ty);
             return Ok(Weights::Input(index));
         }
-        let Some(constant) = info.constant else {
-            return Err(OpError::unsupported(format!("{} weights that are not constant", info.ty)));
-        };
-        ensure!(!packed || T::matches(TensorType::Int8), "weights have type {}", info.ty);
-        if packed {
-            ensure!(info.sparsity.is_none(), "weights are both packed and sparse");
-            let unpacked: Vec<u8> = unpack(constant, info.ty.bits(), info.elements())?;
-            return Ok(Weights::Held(copy_elements(&unpacked)));
+        match constant(info)? {
+            Some(values) => Ok(Weights::Held(values)),
+            None => Err(OpError::unsupported(format!("{} weights that are not constant", info.ty))),
         }
-        Ok(Weights::Held(densify::<T>(info)?))
     }
 
     /// The elements.
@@ -41,6 +35,18 @@ impl<T: Element> Weights<T> {
             Weights::Held(values) => Ok(values),
         }
     }
+}
+
+/// The elements of a constant: those of int4 and int2 as int8, of a sparse one in their places. `None` for tensors that
+/// are not constant.
+pub fn constant<T: Element>(info: &TensorInfo<'_>) -> Result<Option<Vec<T>>, OpError> {
+    let Some(bytes) = info.constant else { return Ok(None) };
+    if matches!(info.ty, TensorType::Int4 | TensorType::Int2) {
+        ensure!(T::matches(TensorType::Int8), "weights have type {}", info.ty);
+        ensure!(info.sparsity.is_none(), "weights are both packed and sparse");
+        return Ok(Some(copy_elements(&unpack(bytes, info.ty.bits(), info.elements())?)));
+    }
+    Ok(Some(densify::<T>(info)?))
 }
 
 /// Sign-extends packed elements of 2 or 4 bits, low bits first, to int8 (as bytes).

@@ -2,6 +2,7 @@
 
 use crate::common::padding::window;
 use crate::{OpError, ensure};
+use ferrolite_kernels::ConvShape;
 use ferrolite_model::schema::Padding;
 
 /// Where a window of `kernel` taps, `dilation` apart, stands for each of `output` positions over an `input` image.
@@ -62,6 +63,27 @@ impl Window2d {
     /// Input pixels in all images.
     pub fn pixels(&self) -> usize {
         self.batch * self.input.0 * self.input.1
+    }
+
+    /// The geometry for the kernels, with one channel in and out.
+    pub fn shape(&self) -> ConvShape {
+        ConvShape {
+            batch: self.batch,
+            in_h: self.input.0,
+            in_w: self.input.1,
+            in_c: 1,
+            in_stride: 1,
+            out_h: self.output.0,
+            out_w: self.output.1,
+            out_c: 1,
+            out_stride: 1,
+            k_h: self.kernel.0,
+            k_w: self.kernel.1,
+            stride: self.stride,
+            dilation: self.dilation,
+            pad_top: self.pad.0,
+            pad_left: self.pad.1,
+        }
     }
 
     /// Calls `f(tap, pixel)` for the taps of the `position`-th window that lie inside its image, in order. Positions and

@@ -1,11 +1,12 @@
 //! CONV_2D: convolution over NHWC with filters of shape (out, rows, columns, in); in may divide the input's channels
 //! (groups).
 
+mod fast;
 mod infer;
 mod reference;
 
 use crate::OpError;
-use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule, WeightRule};
 use ferrolite_model::BuiltinOperator;
 use std::ops::RangeInclusive;
@@ -30,6 +31,10 @@ impl OpDef for Conv2d {
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         reference::reference(node)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        fast::FAST
     }
 
     fn quantize(&self) -> Option<QuantRule> {

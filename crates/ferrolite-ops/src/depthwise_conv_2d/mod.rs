@@ -1,11 +1,12 @@
 //! DEPTHWISE_CONV_2D: each input channel is convolved with its own filters, of shape (1, rows, columns, channels ·
 //! multiplier).
 
+mod fast;
 mod infer;
 mod reference;
 
 use crate::OpError;
-use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule, WeightRule};
 use ferrolite_model::BuiltinOperator;
 use std::ops::RangeInclusive;
@@ -28,6 +29,10 @@ impl OpDef for DepthwiseConv2d {
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         reference::reference(node)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        fast::FAST
     }
 
     fn quantize(&self) -> Option<QuantRule> {

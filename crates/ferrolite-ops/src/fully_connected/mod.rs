@@ -1,10 +1,11 @@
 //! FULLY_CONNECTED: y = activation(x · wᵀ + bias), w of shape (units, depth).
 
+mod fast;
 mod infer;
 mod reference;
 
 use crate::OpError;
-use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule, WeightRule};
 use ferrolite_model::BuiltinOperator;
 use std::ops::RangeInclusive;
@@ -27,6 +28,10 @@ impl OpDef for FullyConnected {
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         reference::reference(node)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        fast::FAST
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -1,11 +1,12 @@
 //! AVERAGE_POOL_2D and MAX_POOL_2D: a window over NHWC; padding does not take part.
 
+mod fast;
 mod reference;
 
-use crate::common::window2d::Window2d;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
-use crate::quantize::QuantRule;
 use crate::OpError;
+use crate::common::window2d::Window2d;
+use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::quantize::QuantRule;
 use ferrolite_model::BuiltinOperator;
 use ferrolite_model::schema::Pool2DOptionsT;
 use smallvec::smallvec;
@@ -67,6 +68,13 @@ impl OpDef for Pool2d {
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         reference::reference(node, self.mode)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        match self.mode {
+            Mode::Average => fast::AVERAGE,
+            Mode::Max => fast::MAX,
+        }
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -1,11 +1,12 @@
 //! TRANSPOSE_CONV: the transpose of a convolution's linear map: filters of shape (out, rows, columns, in), output shape
 //! given by an input.
 
+mod fast;
 mod infer;
 mod reference;
 
 use crate::OpError;
-use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule, WeightRule};
 use ferrolite_model::BuiltinOperator;
 use std::ops::RangeInclusive;
@@ -28,6 +29,10 @@ impl OpDef for TransposeConv {
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         reference::reference(node)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        fast::FAST
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -1,0 +1,128 @@
+use super::*;
+use crate::testutil::Rng;
+
+/// |got - want| in units in the last place of `want`.
+fn ulps(got: f32, want: f64) -> f64 {
+    let w = want as f32;
+    if got == w || (got.is_nan() && w.is_nan()) {
+        return 0.0;
+    }
+    let ulp = f64::from(f32::from_bits(w.abs().to_bits().max(0x0080_0000) + 1))
+        - f64::from(f32::from_bits(w.abs().to_bits().max(0x0080_0000)));
+    (f64::from(got) - want).abs() / ulp
+}
+
+#[test]
+fn transcendental_functions_err_by_two_ulps() {
+    let mut r = Rng::new(8);
+    let pool = ThreadPool::new(1);
+    let mut x: Vec<f32> = (0..20_011).map(|i| r.f32() * [0.1, 1.0, 10.0, 87.0][i % 4]).collect();
+    x.extend([0.0, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30, 88.7, -87.3, 1e-30, 89.0, 0.625]);
+    let mut out = vec![0.0; x.len()];
+    for isa in Isa::available() {
+        let functions: [(Unary, fn(f64) -> f64, f64); 3] = [
+            (Unary::Exp, f64::exp, 2.0),
+            (Unary::Logistic, |x| 1.0 / (1.0 + (-x).exp()), 3.5),
+            (Unary::Tanh, f64::tanh, 2.5),
+        ];
+        for (op, f, bound) in functions {
+            unary_f32(&pool, isa, op, &x, &mut out);
+            for (x, got) in x.iter().zip(&out) {
+                let want = f(f64::from(*x));
+                if want.abs() > 1e-37 || want == 0.0 {
+                    let e = ulps(*got, want);
+                    assert!(
+                        e <= bound || (want > f64::from(f32::MAX) && got.is_infinite()),
+                        "{op:?}({x}) = {got}: {e}"
+                    );
+                } else if !want.is_nan() {
+                    assert!((f64::from(*got) - want).abs() < 1e-37);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn unary_operations() {
+    let mut r = Rng::new(9);
+    let pool = ThreadPool::new(2);
+    let x: Vec<f32> = (0..70_003).map(|_| r.f32() * 8.0).collect();
+    for isa in Isa::available() {
+        let cases: [(Unary, fn(f32) -> f32); 9] = [
+            (Unary::Clamp(-1.0, 2.0), |x| x.clamp(-1.0, 2.0)),
+            (Unary::Abs, f32::abs),
+            (Unary::Neg, |x| -x),
+            (Unary::Square, |x| x * x),
+            (Unary::Sqrt, f32::sqrt),
+            (Unary::Rsqrt, |x| 1.0 / x.sqrt()),
+            (Unary::HardSwish, |x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0),
+            (Unary::LeakyRelu(0.25), |x| if x > 0.0 { x } else { x * 0.25 }),
+            (Unary::Silu, |x| x / (1.0 + (-x).exp())),
+        ];
+        for (op, f) in cases {
+            for n in [0, 1, 7, 16, 33, x.len()] {
+                let mut out = vec![0.0; n];
+                unary_f32(&pool, isa, op, &x[..n], &mut out);
+                for (x, y) in x.iter().zip(&out) {
+                    let want = f(*x);
+                    let ok = if op == Unary::Silu { (y - want).abs() <= 2e-6 } else { *y == want || want.is_nan() };
+                    assert!(ok, "{op:?}({x}) = {y}");
+                }
+                let mut place = x[..n].to_vec();
+                unary_f32_inplace(&pool, isa, op, &mut place);
+                assert!(place.iter().zip(&out).all(|(a, b)| a.to_bits() == b.to_bits() || a.is_nan()));
+            }
+        }
+    }
+}
+
+#[test]
+fn binary_operations_broadcast() {
+    let mut r = Rng::new(10);
+    let pool = ThreadPool::new(2);
+    let ops: [(Binary, fn(f32, f32) -> f32); 6] = [
+        (Binary::Add, |a, b| a + b),
+        (Binary::Sub, |a, b| a - b),
+        (Binary::Mul, |a, b| a * b),
+        (Binary::Div, |a, b| a / b),
+        (Binary::Min, f32::min),
+        (Binary::Max, f32::max),
+    ];
+    for isa in Isa::available() {
+        for (n, la, lb) in
+            [(1, 1, 1), (48, 48, 48), (37, 37, 1), (37, 1, 37), (60, 60, 12), (60, 20, 12), (40_000, 40_000, 40)]
+        {
+            let (a, b) = (r.f32s(la), r.f32s(lb));
+            for (op, f) in ops {
+                let mut out = vec![0.0; n];
+                binary_f32(&pool, isa, op, &a, &b, &mut out, (-0.75, 0.5));
+                for i in 0..n {
+                    assert_eq!(out[i], f(a[i % la], b[i % lb]).clamp(-0.75, 0.5));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn softmax_rows_sum_to_one() {
+    let mut r = Rng::new(12);
+    let pool = ThreadPool::new(2);
+    for isa in Isa::available() {
+        for (rows, cols, beta) in [(1, 1, 1.0), (3, 10, 1.0), (2, 1001, 0.5), (7, 16, 2.0), (300, 35, 1.0)] {
+            let x: Vec<f32> = (0..rows * cols).map(|_| r.f32() * 20.0).collect();
+            let mut out = vec![0.0; x.len()];
+            softmax_rows(&pool, isa, &x, cols, beta, &mut out);
+            for (x, y) in x.chunks(cols).zip(out.chunks(cols)) {
+                let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let e: Vec<f64> = x.iter().map(|v| (f64::from(v - max) * f64::from(beta)).exp()).collect();
+                let sum: f64 = e.iter().sum();
+                for (e, y) in e.iter().zip(y) {
+                    let want = e / sum;
+                    assert!((f64::from(*y) - want).abs() <= want * 3e-6 + 1e-37, "{y} for {want}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! Between floats, halves and bytes.
+#![allow(unsafe_code)]
+
+use crate::elementwise::GRAIN;
+use crate::isa::{Isa, pick};
+use crate::mem::Shared;
+use crate::pool::ThreadPool;
+use crate::simd::{F32v, I32v};
+use std::ops::Range;
+
+/// The nearest whole number, halves away from zero, exactly like C's `round`: the greatest number below one half is added
+/// with the sign of x, and the fraction cut off.
+#[inline(always)]
+unsafe fn round_away<V: I32v>(x: V::F) -> V {
+    // SAFETY: the contract of the vector traits; callers bound x.
+    unsafe { V::from_f32(x.add(V::F::splat(0.499_999_97).copysign(x))) }
+}
+
+/// Which arithmetic turns a float into a byte.
+#[derive(Clone, Copy)]
+pub(crate) enum Step {
+    /// round(x / scale) + zero, clamped to -128..=127.
+    Divide,
+    /// round(x · factor), clamped to -127..=127.
+    Symmetric,
+    /// round(zero + x · factor), clamped to -128..=127.
+    Asymmetric,
+}
+
+#[inline(always)]
+unsafe fn to_bytes<V: I32v>(x: *const f32, out: *mut i8, n: usize, step: Step, factor: f32, zero: i32) {
+    // SAFETY: both are good for `n` elements.
+    unsafe {
+        let f = V::F::splat(factor);
+        let (zero_f, zero_i) = (V::F::splat(zero as f32), V::splat(zero));
+        let (lo, hi) = (V::F::splat(-1_000_000.0), V::F::splat(1_000_000.0));
+        let (min, max) = (V::splat(if matches!(step, Step::Symmetric) { -127 } else { -128 }), V::splat(127));
+        for i in (0..n).step_by(V::N) {
+            let left = (n - i).min(V::N);
+            let v = V::F::load_n(x.add(i), left);
+            let v = match step {
+                Step::Divide => v.div(f),
+                Step::Symmetric => v.mul(f),
+                Step::Asymmetric => zero_f.add(v.mul(f)),
+            };
+            // Far outside of the bytes is as good as anything; NaN goes to the lower bound.
+            let q = round_away::<V>(v.max(lo).min(hi));
+            let q = if matches!(step, Step::Divide) { q.add(zero_i) } else { q };
+            q.max(min).min(max).store_i8_n(out.add(i), left);
+        }
+    }
+}
+crate::simd::isa_table!(
+    TO_BYTES = I "quantize_f32_i8" to_bytes(x: *const f32, out: *mut i8, n: usize, step: Step, factor: f32, zero: i32)
+);
+
+/// `out = clamp(round(x / scale) + zero_point, -128, 127)`, halves away from zero (the QUANTIZE operator). NaN gives -128.
+/// For unsigned bytes take 128 off the zero point and xor the result with 0x80.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn quantize_f32_i8(pool: &ThreadPool, isa: Isa, x: &[f32], scale: f32, zero_point: i32, out: &mut [i8]) {
+    assert_eq!(x.len(), out.len());
+    let run = pick(TO_BYTES, isa).run;
+    let shared = Shared::new(out);
+    pool.run_chunks(x.len(), GRAIN, &|r: Range<usize>| {
+        // SAFETY: picked through an `Isa`; ranges are inside both slices and do not overlap.
+        unsafe { run(x[r.start..].as_ptr(), shared.at(r.start), r.len(), Step::Divide, scale, zero_point) };
+    });
+}
+
+#[inline(always)]
+unsafe fn from_bytes<V: I32v>(x: *const i8, out: *mut f32, n: usize, scale: f32, zero: i32) {
+    // SAFETY: both are good for `n` elements.
+    unsafe {
+        let (scale, zero) = (V::F::splat(scale), V::splat(zero));
+        for i in (0..n).step_by(V::N) {
+            let left = (n - i).min(V::N);
+            let v = if left == V::N { V::load_i8(x.add(i)) } else { V::load_i8_n(x.add(i), left) };
+            v.sub(zero).to_f32().mul(scale).store_n(out.add(i), left);
+        }
+    }
+}
+crate::simd::isa_table!(
+    FROM_BYTES = I "dequantize_i8_f32" from_bytes(x: *const i8, out: *mut f32, n: usize, scale: f32, zero: i32)
+);
+
+/// `out = scale · (x - zero_point)`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn dequantize_i8_f32(pool: &ThreadPool, isa: Isa, x: &[i8], scale: f32, zero_point: i32, out: &mut [f32]) {
+    assert_eq!(x.len(), out.len());
+    let run = pick(FROM_BYTES, isa).run;
+    let shared = Shared::new(out);
+    pool.run_chunks(x.len(), GRAIN, &|r: Range<usize>| {
+        // SAFETY: picked through an `Isa`; ranges are inside both slices and do not overlap.
+        unsafe { run(x[r.start..].as_ptr(), shared.at(r.start), r.len(), scale, zero_point) };
+    });
+}
+
+#[inline(always)]
+unsafe fn extremes<V: F32v>(x: *const f32, n: usize) -> (f32, f32) {
+    // SAFETY: good for `n >= 1` elements.
+    unsafe {
+        let (mut low, mut high) = (*x, *x);
+        let whole = n / V::N * V::N;
+        let (mut bottom, mut top) = (V::splat(low), V::splat(high));
+        for i in (0..whole).step_by(V::N) {
+            let v = V::load(x.add(i));
+            bottom = v.min(bottom);
+            top = v.max(top);
+        }
+        high = top.top();
+        low = -V::splat(0.0).sub(bottom).top();
+        for i in whole..n {
+            let v = *x.add(i);
+            low = if v < low { v } else { low };
+            high = if v > high { v } else { high };
+        }
+        (low, high)
+    }
+}
+crate::simd::isa_table!(EXTREMES = F "min_max_f32" extremes(x: *const f32, n: usize) -> (f32, f32));
+
+/// The least and the greatest element; (0, 0) for none. NaN is passed over (unless it comes first).
+pub fn min_max_f32(isa: Isa, x: &[f32]) -> (f32, f32) {
+    if x.is_empty() {
+        return (0.0, 0.0);
+    }
+    // SAFETY: picked through an `Isa`; the slice is not empty.
+    unsafe { (pick(EXTREMES, isa).run)(x.as_ptr(), x.len()) }
+}
+
+/// Quantizes every row of `cols` by its own scale, symmetrically: `scale = max|x| / 127`, `out = clamp(round(x · (127 / max|x|)),
+/// -127, 127)`; a row of zeros has scale 1.
+///
+/// # Panics
+/// If the lengths do not fit: `out` as long as `x`, a multiple of `cols`, and a scale per row.
+pub fn quantize_rows_symmetric(
+    pool: &ThreadPool,
+    isa: Isa,
+    x: &[f32],
+    cols: usize,
+    out: &mut [i8],
+    scales: &mut [f32],
+) {
+    rows(pool, isa, x, cols, out, &mut |row, to, run, i| {
+        let (low, high) = min_max_f32(isa, row);
+        let range = low.abs().max(high.abs());
+        let (scale, factor) = if range == 0.0 { (1.0, 0.0) } else { (range / 127.0, 127.0 / range) };
+        scales[i] = scale;
+        // SAFETY: picked through an `Isa`; `to` is as long as the row.
+        unsafe { run(row.as_ptr(), to.as_mut_ptr(), row.len(), Step::Symmetric, factor, 0) };
+    });
+}
+
+/// Quantizes every row of `cols` by its own scale and zero point, so that `x ≈ scale · (out - zero_point)`, as TensorFlow Lite's
+/// asymmetric hybrid kernels do: the range is widened to hold 0, the zero point comes from the end with the smaller error, and
+/// `out = clamp(round(zero_point + x · (1 / scale)), -128, 127)`; a row of zeros has scale 1 and zero point 0.
+///
+/// # Panics
+/// If the lengths do not fit: `out` as long as `x`, a multiple of `cols`, and a scale and a zero point per row.
+pub fn quantize_rows_asymmetric(
+    pool: &ThreadPool,
+    isa: Isa,
+    x: &[f32],
+    cols: usize,
+    out: &mut [i8],
+    scales: &mut [f32],
+    zero_points: &mut [i32],
+) {
+    rows(pool, isa, x, cols, out, &mut |row, to, run, i| {
+        let (low, high) = min_max_f32(isa, row);
+        let (low, high) = (f64::from(low.min(0.0)), f64::from(high.max(0.0)));
+        if low == high {
+            (scales[i], zero_points[i]) = (1.0, 0);
+            to.fill(0);
+            return;
+        }
+        let scale = (high - low) / 255.0;
+        let (from_low, from_high) = (-128.0 - low / scale, 127.0 - high / scale);
+        let (error_low, error_high) = (128.0 + (low / scale).abs(), 127.0 + (high / scale).abs());
+        let zero = if error_low < error_high { from_low } else { from_high };
+        zero_points[i] = zero.clamp(-128.0, 127.0).round() as i32;
+        scales[i] = scale as f32;
+        // SAFETY: picked through an `Isa`; `to` is as long as the row.
+        unsafe { run(row.as_ptr(), to.as_mut_ptr(), row.len(), Step::Asymmetric, 1.0 / scales[i], zero_points[i]) };
+    });
+}
+
+type ToBytes = unsafe fn(*const f32, *mut i8, usize, Step, f32, i32);
+
+/// Calls `f(row of x, row of out, kernel, number)` for every row. Rows of hybrid layers are few and short: one thread does them.
+fn rows(
+    _pool: &ThreadPool,
+    isa: Isa,
+    x: &[f32],
+    cols: usize,
+    out: &mut [i8],
+    f: &mut dyn FnMut(&[f32], &mut [i8], ToBytes, usize),
+) {
+    assert_eq!(x.len(), out.len());
+    if x.is_empty() {
+        return;
+    }
+    assert!(cols > 0 && x.len().is_multiple_of(cols), "rows of {cols} in {}", x.len());
+    let run = pick(TO_BYTES, isa).run;
+    for (i, (row, to)) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)).enumerate() {
+        f(row, to, run, i);
+    }
+}
+
+/// `out[i] = table[x[i] as u8]`: the table is indexed by the bits of the byte, so that entry 0 belongs to 0 and entry 128 to
+/// -128.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn lut_i8(pool: &ThreadPool, x: &[i8], table: &[i8; 256], out: &mut [i8]) {
+    assert_eq!(x.len(), out.len());
+    let shared = Shared::new(out);
+    pool.run_chunks(x.len(), GRAIN, &|r: Range<usize>| {
+        // SAFETY: ranges do not overlap.
+        let to = unsafe { shared.part(r.clone()) };
+        for (o, i) in to.iter_mut().zip(&x[r]) {
+            *o = table[*i as u8 as usize];
+        }
+    });
+}
+
+/// A half-precision number (its bits) as f32, exactly.
+#[inline]
+pub fn f16_to_f32_scalar(h: u16) -> f32 {
+    let (sign, e, m) = ((u32::from(h) & 0x8000) << 16, h >> 10 & 31, u32::from(h) & 0x3FF);
+    let magnitude = match e {
+        // Denormals are multiples of 2^-24.
+        0 => (m as f32 * f32::from_bits(103 << 23)).to_bits(),
+        31 => 0x7F80_0000 | m << 13 | if m != 0 { 0x40_0000 } else { 0 },
+        _ => (u32::from(e) + 112) << 23 | m << 13,
+    };
+    f32::from_bits(sign | magnitude)
+}
+
+#[inline(always)]
+unsafe fn half<V: F32v>(x: *const u16, out: *mut f32, n: usize) {
+    let whole = n / V::N * V::N;
+    // SAFETY: both are good for `n` elements.
+    unsafe {
+        for i in (0..whole).step_by(V::N) {
+            V::load_f16(x.add(i)).store(out.add(i));
+        }
+        for i in whole..n {
+            *out.add(i) = f16_to_f32_scalar(*x.add(i));
+        }
+    }
+}
+crate::simd::isa_table!(HALF = F "f16_to_f32" half(x: *const u16, out: *mut f32, n: usize));
+
+/// Half-precision numbers (their bits) as f32, exactly; a signalling NaN becomes a quiet one.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn f16_to_f32(pool: &ThreadPool, isa: Isa, x: &[u16], out: &mut [f32]) {
+    assert_eq!(x.len(), out.len());
+    let run = pick(HALF, isa).run;
+    let shared = Shared::new(out);
+    pool.run_chunks(x.len(), GRAIN, &|r: Range<usize>| {
+        // SAFETY: picked through an `Isa`; ranges are inside both slices and do not overlap.
+        unsafe { run(x[r.start..].as_ptr(), shared.at(r.start), r.len()) };
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testutil::Rng;
+
+    fn byte(x: f32) -> i8 {
+        x.clamp(-128.0, 127.0) as i8
+    }
+
+    #[test]
+    fn quantize_and_back() {
+        let mut r = Rng::new(4);
+        let pool = ThreadPool::new(2);
+        // Halves and their neighbours are where roundings differ.
+        let mut x: Vec<f32> = (0..40_000).map(|_| r.f32() * 200.0).collect();
+        for i in -300..300 {
+            let h = i as f32 / 2.0;
+            x.extend([h, f32::from_bits(h.to_bits() + 1), f32::from_bits(h.to_bits().saturating_sub(1))]);
+        }
+        x.extend([f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30]);
+        for isa in Isa::available() {
+            for (scale, zero) in [(1.0, 0), (1.0, -5), (0.37, 12), (0.001, 0), (7.0, 127)] {
+                let mut q = vec![0i8; x.len()];
+                quantize_f32_i8(&pool, isa, &x, scale, zero, &mut q);
+                for (x, q) in x.iter().zip(&q) {
+                    assert_eq!(*q, byte((x / scale).round() + zero as f32), "{x} / {scale}");
+                }
+                let mut back = vec![0.0; q.len()];
+                dequantize_i8_f32(&pool, isa, &q, scale, zero, &mut back);
+                for (q, b) in q.iter().zip(&back) {
+                    assert_eq!(*b, scale * (i32::from(*q) - zero) as f32);
+                }
+            }
+            let mut one = [0i8];
+            quantize_f32_i8(&pool, isa, &[f32::NAN], 1.0, 3, &mut one);
+            assert_eq!(one, [-128]);
+        }
+    }
+
+    #[test]
+    fn rows_have_their_own_scales() {
+        let mut r = Rng::new(14);
+        let pool = ThreadPool::new(1);
+        let (cols, n) = (37, 5);
+        let mut x = r.f32s(cols * n);
+        x[cols..2 * cols].fill(0.0);
+        x[2 * cols..3 * cols].iter_mut().for_each(|v| *v = v.abs() + 2.0);
+        x[3 * cols..4 * cols].iter_mut().for_each(|v| *v = -v.abs() - 1.0);
+        for isa in Isa::available() {
+            let (mut q, mut scales, mut zeros) = (vec![0i8; cols * n], vec![0.0; n], vec![0; n]);
+            quantize_rows_symmetric(&pool, isa, &x, cols, &mut q, &mut scales);
+            for i in 0..n {
+                let row = &x[i * cols..][..cols];
+                let max = row.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+                assert_eq!(scales[i], if i == 1 { 1.0 } else { max / 127.0 });
+                for (x, q) in row.iter().zip(&q[i * cols..]) {
+                    let want = if i == 1 { 0.0 } else { (x * (127.0 / max)).round().clamp(-127.0, 127.0) };
+                    assert_eq!(f32::from(*q), want);
+                }
+            }
+            quantize_rows_asymmetric(&pool, isa, &x, cols, &mut q, &mut scales, &mut zeros);
+            assert_eq!((scales[1], zeros[1]), (1.0, 0));
+            assert_eq!((zeros[2], zeros[3]), (-128, 127));
+            for i in 0..cols * n {
+                let (s, z) = (scales[i / cols], zeros[i / cols]);
+                assert_eq!(q[i], byte((z as f32 + x[i] * (1.0 / s)).round()));
+                assert!((s * (i32::from(q[i]) - z) as f32 - x[i]).abs() <= s * 0.51);
+            }
+        }
+    }
+
+    #[test]
+    fn halves_and_tables() {
+        let pool = ThreadPool::new(2);
+        let bits: Vec<u16> = (0..=u16::MAX).collect();
+        for isa in Isa::available() {
+            let mut out = vec![0.0; bits.len()];
+            f16_to_f32(&pool, isa, &bits, &mut out);
+            for (b, f) in bits.iter().zip(&out) {
+                let (e, m) = (i32::from(b >> 10 & 31), f64::from(b & 0x3FF));
+                let magnitude = match e {
+                    0 => m * (-24f64).exp2(),
+                    31 if m == 0.0 => f64::INFINITY,
+                    31 => f64::NAN,
+                    _ => (1024.0 + m) * f64::from(e - 25).exp2(),
+                };
+                let want = if b >> 15 == 1 { -magnitude } else { magnitude };
+                assert!(f64::from(*f) == want || (f.is_nan() && want.is_nan()), "{b:x}");
+                assert_eq!(f.to_bits(), f16_to_f32_scalar(*b).to_bits());
+            }
+        }
+        let mut table = [0i8; 256];
+        table.iter_mut().enumerate().for_each(|(i, t)| *t = (i as i8).wrapping_mul(3));
+        let x: Vec<i8> = (0..50_000).map(|i| i as i8).collect();
+        let mut out = vec![0; x.len()];
+        lut_i8(&pool, &x, &table, &mut out);
+        assert!(x.iter().zip(&out).all(|(x, y)| *y == x.wrapping_mul(3)));
+    }
+}

@@ -1,0 +1,93 @@
+//! ADD and SUB: elementwise with broadcasting and a fused activation.
+
+mod reference;
+
+use crate::common::broadcast::broadcast_shape;
+use crate::common::elementwise::check_type;
+use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::quantize::QuantRule;
+use crate::{OpError, ensure};
+use ferrolite_model::schema::{ActivationFunctionType, AddOptionsT, SubOptionsT};
+use ferrolite_model::{BuiltinOperator, TensorType};
+use smallvec::smallvec;
+use std::ops::RangeInclusive;
+
+/// ADD.
+pub struct Add;
+
+/// SUB.
+pub struct Sub;
+
+const TYPES: [TensorType; 8] = [
+    TensorType::Float32,
+    TensorType::Float16,
+    TensorType::BFloat16,
+    TensorType::Int32,
+    TensorType::Int64,
+    TensorType::Int8,
+    TensorType::UInt8,
+    TensorType::Int16,
+];
+
+/// The activation and whether int16 scales may be treated as powers of two.
+fn options(node: &NodeView<'_>) -> (ActivationFunctionType, bool) {
+    if let Some(o) = node.options.as_sub_options() {
+        let SubOptionsT { fused_activation_function, pot_scale_int16 } = o;
+        return (*fused_activation_function, *pot_scale_int16);
+    }
+    let AddOptionsT { fused_activation_function, pot_scale_int16 } =
+        node.options.as_add_options().cloned().unwrap_or_default();
+    (fused_activation_function, pot_scale_int16)
+}
+
+fn infer(node: &NodeView<'_>) -> InferResult {
+    node.expect(2..=2, 1)?;
+    let (a, b) = (node.input(0)?, node.input(1)?);
+    ensure!(a.ty == b.ty, "inputs of types {} and {} differ", a.ty, b.ty);
+    check_type(a.ty, &TYPES)?;
+    Ok(smallvec![Inferred { ty: a.ty, shape: Some(broadcast_shape(&[&a.shape, &b.shape])?) }])
+}
+
+impl OpDef for Add {
+    fn id(&self) -> OpId {
+        OpId::Builtin(BuiltinOperator::ADD)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=6
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        infer(node)
+    }
+
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        reference::kernel(node, false)
+    }
+
+    fn quantize(&self) -> Option<QuantRule> {
+        Some(QuantRule::BINARY)
+    }
+}
+
+impl OpDef for Sub {
+    fn id(&self) -> OpId {
+        OpId::Builtin(BuiltinOperator::SUB)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=5
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        infer(node)
+    }
+
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        reference::kernel(node, true)
+    }
+
+    fn quantize(&self) -> Option<QuantRule> {
+        Some(QuantRule::BINARY)
+    }
+}

@@ -1,0 +1,414 @@
+//! Fast kernels of linear operators with matrix-like products: FULLY_CONNECTED and (grouped) CONV_2D. What
+//! [`crate::common::linear`] specifies, on packed weights.
+
+use crate::common::activation::float_range;
+use crate::common::linear::{Epilogue, Linear, Requant, Saturate, channel_scales};
+use crate::common::operand::{BiasI8, Columns, OperandF32, OperandI8};
+use crate::common::parallel::for_items;
+use crate::common::scratch::{Scratch, scratch_size};
+use crate::common::weights::constant;
+use crate::op::{Io, Kernel, NodeView};
+use crate::tensor::Element;
+use crate::{OpError, ensure};
+use ferrolite_kernels::{
+    ConvShape, EpilogueF32, Isa, Layout, OutI8, PackI8, PackedF32Ref, PackedI8Ref, ThreadPool, conv2d_f32, conv2d_i8,
+    gemm_f32, gemm_i8, quantize_rows_asymmetric, quantize_rows_symmetric,
+};
+use ferrolite_model::TensorType::{Float32, Int2, Int4, Int8, Int32, UInt8};
+
+/// The product of one group of channels.
+#[derive(Clone, Copy, Debug)]
+pub enum Product {
+    /// `m` rows of `k` with `n` rows of `k` weights.
+    Matrix {
+        /// Rows.
+        m: usize,
+        /// Depth.
+        k: usize,
+        /// Columns.
+        n: usize,
+    },
+    /// A convolution with OHWI filters.
+    Conv(ConvShape),
+}
+
+impl Product {
+    fn n(&self) -> usize {
+        match self {
+            Product::Matrix { n, .. } => *n,
+            Product::Conv(shape) => shape.out_c,
+        }
+    }
+
+    /// Pieces of a row of weights, and their length.
+    fn taps(&self) -> (usize, usize) {
+        match self {
+            Product::Matrix { k, .. } => (1, *k),
+            Product::Conv(shape) => shape.taps(),
+        }
+    }
+
+    fn weights(&self) -> usize {
+        let (taps, kc) = self.taps();
+        self.n() * taps * kc
+    }
+
+    /// Elements between two rows (pixels) of the output.
+    fn ldc(&self) -> usize {
+        match self {
+            Product::Matrix { n, .. } => *n,
+            Product::Conv(shape) => shape.out_stride,
+        }
+    }
+
+    /// Input channels of a group.
+    fn in_c(&self) -> usize {
+        match self {
+            Product::Matrix { k, .. } => *k,
+            Product::Conv(shape) => shape.in_c,
+        }
+    }
+
+    /// Output rows that share one row of quantized input.
+    fn rows_per_scale(&self) -> usize {
+        match self {
+            Product::Matrix { .. } => 1,
+            Product::Conv(shape) => shape.out_h * shape.out_w,
+        }
+    }
+
+    fn f32(&self, pool: &ThreadPool, x: &[f32], w: PackedF32Ref<'_>, out: &mut [f32], epilogue: EpilogueF32<'_>) {
+        match self {
+            Product::Matrix { m, k, n } => gemm_f32(pool, x, *m, *k, w, out, *n, epilogue),
+            Product::Conv(shape) => conv2d_f32(pool, shape, x, w, out, epilogue),
+        }
+    }
+
+    fn i8(&self, pool: &ThreadPool, x: &[i8], w: PackedI8Ref<'_>, out: OutI8<'_>) {
+        match self {
+            Product::Matrix { m, k, .. } => gemm_i8(pool, x, *m, *k, w, out),
+            Product::Conv(shape) => conv2d_i8(pool, shape, x, w, out),
+        }
+    }
+}
+
+/// A linear operator to prepare.
+pub struct Plan {
+    /// Name of the operator, for the profiler.
+    pub name: &'static str,
+    /// How it uses its tensors.
+    pub linear: Linear,
+    /// The product of each group.
+    pub product: Product,
+    /// Groups of channels.
+    pub groups: usize,
+    /// Groups of input elements that a hybrid kernel quantizes together.
+    pub rows: usize,
+}
+
+/// Whether [`Plan::prepare`] knows the types of the operator. Sizes must not be 0.
+pub fn types_supported(node: &NodeView<'_>, linear: &Linear) -> bool {
+    let (Ok(x), Ok(w), Ok(y)) = (node.input(linear.input), node.input(linear.weights), node.output(0)) else {
+        return false;
+    };
+    let bias = node.optional_input(linear.bias);
+    // What is stored in another form than the kernels' is packed at preparation.
+    let constant = w.constant.is_some() && bias.is_none_or(|b| b.constant.is_some());
+    let plain = constant || w.sparsity.is_none();
+    match (x.ty, w.ty, y.ty, bias.map(|b| b.ty)) {
+        (Float32, Float32 | Int8, Float32, None | Some(Float32)) | (Int8, Int8, Int8, None | Some(Int32)) => plain,
+        (Float32, Int4 | Int2, Float32, None | Some(Float32)) => constant,
+        (Int8, Int4 | Int2, Int8, None | Some(Int32)) | (UInt8, UInt8, UInt8, None | Some(Int32)) => constant,
+        _ => false,
+    }
+}
+
+impl Plan {
+    /// The kernel in the types of `node`.
+    pub fn prepare(self, node: &NodeView<'_>, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
+        match (node.input(self.linear.input)?.ty, node.input(self.linear.weights)?.ty) {
+            (Float32, Float32) => self.float(node, isa),
+            (Float32, _) => self.hybrid(node, isa),
+            _ => self.integer(node, isa),
+        }
+    }
+
+    /// The constant bias: `None` if it is not known yet, `Some(None)` if there is none.
+    fn bias<T: Element>(&self, node: &NodeView<'_>) -> Result<Option<Option<Vec<T>>>, OpError> {
+        match node.optional_input(self.linear.bias) {
+            None => Ok(Some(None)),
+            Some(info) => Ok(constant::<T>(info)?.map(Some)),
+        }
+    }
+
+    fn float(self, node: &NodeView<'_>, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
+        let range = float_range(self.linear.activation)?;
+        let (n, len) = (self.product.n(), self.product.weights());
+        let held = constant::<f32>(node.input(self.linear.weights)?)?.zip(self.bias::<f32>(node)?);
+        let operands: Vec<OperandF32> = (0..self.groups)
+            .map(|g| {
+                let weights = held.as_ref().map(|(w, b)| (&w[g * len..][..len], part(b.as_deref(), g, n)));
+                OperandF32::new(isa, n, self.product.taps(), Layout::RowsOfK, weights)
+            })
+            .collect();
+        Ok(Box::new(Float { name: kernel_name(self.name, operands[0].kernel()), range, operands, plan: self }))
+    }
+
+    /// The int8 operands of all groups.
+    fn operands(&self, isa: Isa, columns: Columns, zeros: (i32, i32), held: Option<(Vec<i8>, Bias)>) -> Vec<OperandI8> {
+        let (n, len) = (self.product.n(), self.product.weights());
+        let (taps, kc) = self.product.taps();
+        let spec = PackI8::new(isa, n, taps, kc, zeros.0, zeros.1);
+        (0..self.groups)
+            .map(|g| {
+                let weights = held.as_ref().map(|(w, b)| (&w[g * len..][..len], b.part(g, n)));
+                OperandI8::new(spec, Layout::RowsOfK, columns.slice(g * n, n), weights)
+            })
+            .collect()
+    }
+
+    fn integer(self, node: &NodeView<'_>, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
+        let epilogue = self.linear.epilogue(node)?;
+        let unsigned = node.input(self.linear.input)?.ty == UInt8;
+        let weights = node.input(self.linear.weights)?;
+        let weights = if unsigned {
+            // As int8: signs flipped, zero points 128 less.
+            constant::<u8>(weights)?.map(|w| w.into_iter().map(|w| (w ^ 0x80) as i8).collect())
+        } else {
+            constant::<i8>(weights)?
+        };
+        let mut columns = Columns::Raw;
+        if !self.linear.real_requant {
+            let fixed = epilogue.requant.iter().filter_map(|r| match r {
+                Requant::Fixed(m) => Some((m.multiplier, m.shift)),
+                Requant::Real(_) => None,
+            });
+            let (multiplier, shift) = fixed.unzip();
+            columns = Columns::Requant { multiplier, shift };
+        }
+        let held = weights.zip(self.bias::<i32>(node)?).map(|(w, b)| (w, Bias::Int(b)));
+        ensure!(!unsigned || held.is_some(), "uint8 weights that are not constant");
+        let offset = if unsigned { 128 } else { 0 };
+        let zeros = (epilogue.input_zero_point - offset, epilogue.weight_zero_point - offset);
+        let operands = self.operands(isa, columns, zeros, held);
+        let (inputs, outputs) = (node.input(self.linear.input)?.elements(), node.output(0)?.elements());
+        let mut scratch = operands.iter().map(OperandI8::scratch).fold(0, usize::saturating_add);
+        if unsigned {
+            scratch = scratch.saturating_add(scratch_size::<i8>(inputs));
+        }
+        if self.linear.real_requant {
+            scratch = scratch.saturating_add(scratch_size::<i32>(outputs));
+        }
+        let name = kernel_name(self.name, operands[0].kernel());
+        Ok(Box::new(Integer { name, operands, epilogue, unsigned, inputs, outputs, scratch, plan: self }))
+    }
+
+    fn hybrid(self, node: &NodeView<'_>, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
+        let range = float_range(self.linear.activation)?;
+        let weights = node.input(self.linear.weights)?;
+        let zeros = weights.quantization.iter().all(|q| q.zero_point.iter().all(|&z| z == 0));
+        ensure!(zeros, "weights {:?} of a hybrid kernel have zero points other than 0", weights.name);
+        let columns = Columns::Float(channel_scales(weights, self.linear.channels)?);
+        let held = constant::<i8>(weights)?.zip(self.bias::<f32>(node)?).map(|(w, b)| (w, Bias::Float(b)));
+        let operands = self.operands(isa, columns, (0, 0), held);
+        let inputs = node.input(self.linear.input)?.elements();
+        let own = [scratch_size::<i8>(inputs), scratch_size::<f32>(self.rows), scratch_size::<i32>(self.rows)];
+        let scratch = operands.iter().map(OperandI8::scratch).chain(own).fold(0, usize::saturating_add);
+        let name = kernel_name(self.name, operands[0].kernel());
+        Ok(Box::new(Hybrid { name, operands, range, inputs, isa, scratch, plan: self }))
+    }
+}
+
+fn kernel_name(op: &str, kernel: &str) -> String {
+    format!("{op}/{kernel}")
+}
+
+fn part<T>(values: Option<&[T]>, group: usize, n: usize) -> Option<&[T]> {
+    values.map(|v| &v[group * n..][..n])
+}
+
+enum Bias {
+    Int(Option<Vec<i32>>),
+    Float(Option<Vec<f32>>),
+}
+
+impl Bias {
+    fn part(&self, group: usize, n: usize) -> BiasI8<'_> {
+        match self {
+            Bias::Int(b) => BiasI8::Int(part(b.as_deref(), group, n)),
+            Bias::Float(b) => BiasI8::Float(part(b.as_deref(), group, n)),
+        }
+    }
+}
+
+struct Float {
+    name: String,
+    plan: Plan,
+    operands: Vec<OperandF32>,
+    range: (f32, f32),
+}
+
+impl Kernel for Float {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        let Plan { linear, product, .. } = &self.plan;
+        let x = io.input(linear.input)?.slice::<f32>()?;
+        // Packed and sparse weights are held; they are not of the kernel's type.
+        let w = io.input(linear.weights)?.slice::<f32>().unwrap_or(&[]);
+        let bias = io.optional_input(linear.bias).map(|b| b.slice::<f32>()).transpose()?;
+        let mut scratch = Scratch::new(&mut *io.scratch);
+        let out = io.outputs[0].slice::<f32>()?;
+        let (n, len) = (product.n(), product.weights());
+        for (g, operand) in self.operands.iter().enumerate() {
+            let weights = w.get(g * len..).map_or(&[][..], |w| &w[..len.min(w.len())]);
+            let packed = operand.get(weights, part(bias, g, n), &mut scratch)?;
+            let epilogue = EpilogueF32::clamp(self.range.0, self.range.1);
+            product.f32(io.pool, &x[g * product.in_c()..], packed, &mut out[g * n..], epilogue);
+        }
+        Ok(())
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        self.operands.iter().map(OperandF32::scratch).fold(0, usize::saturating_add)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+struct Integer {
+    name: String,
+    plan: Plan,
+    operands: Vec<OperandI8>,
+    epilogue: Epilogue,
+    unsigned: bool,
+    inputs: usize,
+    outputs: usize,
+    scratch: usize,
+}
+
+impl Kernel for Integer {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        let Plan { linear, product, .. } = &self.plan;
+        let input = io.input(linear.input)?.bytes;
+        let w: &[i8] = bytemuck::cast_slice(io.input(linear.weights)?.bytes);
+        let bias = io.optional_input(linear.bias).map(|b| b.slice::<i32>()).transpose()?;
+        let mut scratch = Scratch::new(&mut *io.scratch);
+        let x: &[i8] = if self.unsigned {
+            let signed = scratch.take::<i8>(self.inputs)?;
+            signed.iter_mut().zip(input).for_each(|(s, &u)| *s = (u ^ 0x80) as i8);
+            signed
+        } else {
+            bytemuck::cast_slice(input)
+        };
+        let sums: &mut [i32] = if linear.real_requant { scratch.take(self.outputs)? } else { &mut [] };
+        let out: &mut [i8] = bytemuck::cast_slice_mut(io.outputs[0].bytes());
+        let offset = if self.unsigned { 128 } else { 0 };
+        let (low, high) = self.epilogue.range;
+        let (n, len, ldc) = (product.n(), product.weights(), product.ldc());
+        for (g, operand) in self.operands.iter().enumerate() {
+            let weights = w.get(g * len..).map_or(&[][..], |w| &w[..len.min(w.len())]);
+            let packed = operand.get(weights, BiasI8::Int(part(bias, g, n)), &mut scratch)?;
+            let to = if linear.real_requant {
+                OutI8::I32 { out: &mut sums[g * n..], ldc }
+            } else {
+                OutI8::I8 {
+                    out: &mut out[g * n..],
+                    ldc,
+                    zero_point: self.epilogue.output_zero_point - offset,
+                    min: low - offset,
+                    max: high - offset,
+                }
+            };
+            product.i8(io.pool, &x[g * product.in_c()..], packed, to);
+        }
+        if linear.real_requant {
+            self.requantize(io.pool, sums, out);
+        } else if self.unsigned {
+            out.iter_mut().for_each(|y| *y ^= -128);
+        }
+        Ok(())
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        self.scratch
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Integer {
+    /// Multiplies in double precision and rounds, halves away from zero.
+    fn requantize(&self, pool: &ThreadPool, sums: &[i32], out: &mut [i8]) {
+        let Epilogue { requant, output_zero_point, range: (low, high), .. } = &self.epilogue;
+        let n = requant.len();
+        for_items(pool, out, n, 4096 / n.max(1) + 1, |rows, out| {
+            let sums = &sums[rows.start * n..rows.end * n];
+            for (sums, out) in sums.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
+                for ((&sum, y), requant) in sums.iter().zip(out).zip(requant) {
+                    let Requant::Real(factor) = *requant else { continue };
+                    let real = f64::from(sum) * factor;
+                    // What `round` does, in two operations that vectorize.
+                    let rounded = (real + 0.499_999_999_999_999_94f64.copysign(real)) as i32;
+                    let value = rounded.saturating_add(*output_zero_point).clamp(*low, *high);
+                    *y = if self.unsigned { u8::of(value) as i8 } else { i8::of(value) };
+                }
+            }
+        });
+    }
+}
+
+struct Hybrid {
+    name: String,
+    plan: Plan,
+    operands: Vec<OperandI8>,
+    range: (f32, f32),
+    inputs: usize,
+    isa: Isa,
+    scratch: usize,
+}
+
+impl Kernel for Hybrid {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        let Plan { linear, product, rows, .. } = &self.plan;
+        let x = io.input(linear.input)?.slice::<f32>()?;
+        let w: &[i8] = bytemuck::cast_slice(io.input(linear.weights)?.bytes);
+        let bias = io.optional_input(linear.bias).map(|b| b.slice::<f32>()).transpose()?;
+        let mut scratch = Scratch::new(&mut *io.scratch);
+        let quantized = scratch.take::<i8>(self.inputs)?;
+        let (scales, zeros) = (scratch.take::<f32>(*rows)?, scratch.take::<i32>(*rows)?);
+        let columns = self.inputs / rows;
+        if linear.asymmetric {
+            quantize_rows_asymmetric(io.pool, self.isa, x, columns, quantized, scales, zeros);
+        } else {
+            quantize_rows_symmetric(io.pool, self.isa, x, columns, quantized, scales);
+        }
+        let out = io.outputs[0].slice::<f32>()?;
+        let (n, len) = (product.n(), product.weights());
+        for (g, operand) in self.operands.iter().enumerate() {
+            let weights = w.get(g * len..).map_or(&[][..], |w| &w[..len.min(w.len())]);
+            let packed = operand.get(weights, BiasI8::Float(part(bias, g, n)), &mut scratch)?;
+            let to = OutI8::F32 {
+                out: &mut out[g * n..],
+                ldc: product.ldc(),
+                row_scale: scales,
+                row_zero_point: linear.asymmetric.then_some(&*zeros),
+                rows_per_scale: product.rows_per_scale(),
+                min: self.range.0,
+                max: self.range.1,
+            };
+            product.i8(io.pool, &quantized[g * product.in_c()..], packed, to);
+        }
+        Ok(())
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        self.scratch
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}

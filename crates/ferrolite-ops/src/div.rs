@@ -1,0 +1,125 @@
+//! DIV: elementwise quotient with broadcasting and a fused activation. Integer division by zero is an error.
+//!
+//! Sources: LiteRT `kernels/div.cc`, `reference/div.h`.
+
+use crate::common::activation::{float_range, integer_range, quantized_range};
+use crate::common::broadcast::{Broadcast, binary, broadcast_shape};
+use crate::common::elementwise::{Quantized, check_type, clamp};
+use crate::common::fixedpoint::reciprocal;
+use crate::common::requant::{Multiplier, saturating_rounding_doubling_high_mul, saturating_rounding_multiply_by_pot};
+use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::quantize::QuantRule;
+use crate::{OpError, ensure, for_quantized};
+use ferrolite_model::schema::ActivationFunctionType;
+use ferrolite_model::{BuiltinOperator, TensorType};
+use smallvec::smallvec;
+use std::ops::RangeInclusive;
+
+/// DIV.
+pub struct Div;
+
+const TYPES: [TensorType; 5] =
+    [TensorType::Float32, TensorType::Int32, TensorType::Int8, TensorType::UInt8, TensorType::Int16];
+
+fn activation(node: &NodeView<'_>) -> ActivationFunctionType {
+    node.options.as_div_options().map_or(ActivationFunctionType::NONE, |o| o.fused_activation_function)
+}
+
+impl OpDef for Div {
+    fn id(&self) -> OpId {
+        OpId::Builtin(BuiltinOperator::DIV)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=2
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        node.expect(2..=2, 1)?;
+        let (a, b) = (node.input(0)?, node.input(1)?);
+        ensure!(a.ty == b.ty, "inputs of types {} and {} differ", a.ty, b.ty);
+        check_type(a.ty, &TYPES)?;
+        Ok(smallvec![Inferred { ty: a.ty, shape: Some(broadcast_shape(&[&a.shape, &b.shape])?) }])
+    }
+
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        let activation = activation(node);
+        let ty = node.output(0)?.ty;
+        match ty {
+            TensorType::Float32 => {
+                let (low, high) = float_range(activation)?;
+                binary(node, move |a: f32, b: f32| clamp(a / b, low, high))
+            }
+            TensorType::Int32 => {
+                let (low, high) = integer_range(activation, i32::MIN.into(), i32::MAX.into())?;
+                let walk = Broadcast::<2>::of(node)?;
+                reference(move |io| {
+                    let (a, b) = (io.input(0)?.slice::<i32>()?, io.input(1)?.slice::<i32>()?);
+                    ensure!(!b.contains(&0), "division by zero");
+                    let output = io.outputs[0].slice::<i32>()?;
+                    walk.map(a, b, output, |a, b| a.wrapping_div(b).clamp(low as i32, high as i32))
+                })
+            }
+            _ => {
+                let p = Scaled::new(node)?;
+                let walk = Broadcast::<2>::of(node)?;
+                for_quantized!(ty, T => reference(move |io| {
+                    let (a, b) = (io.input(0)?.slice::<T>()?, io.input(1)?.slice::<T>()?);
+                    ensure!(b.iter().all(|b| b.widen() != p.zero_points[1]), "division by zero");
+                    let output = io.outputs[0].slice::<T>()?;
+                    walk.map(a, b, output, |a, b| T::saturate(p.apply(a.widen(), b.widen())))
+                }))
+            }
+        }
+    }
+
+    fn quantize(&self) -> Option<QuantRule> {
+        Some(QuantRule::BINARY)
+    }
+}
+
+/// out = zero point + factor · (a − zero a) / (b − zero b), the quotient by a fixed-point reciprocal.
+#[derive(Clone, Copy, Debug)]
+struct Scaled {
+    zero_points: [i32; 2],
+    factor: Multiplier,
+    output_zero_point: i32,
+    range: (i32, i32),
+}
+
+impl Scaled {
+    fn new(node: &NodeView<'_>) -> Result<Scaled, OpError> {
+        let output = node.output(0)?;
+        let (scale_a, zero_a) = node.input(0)?.scale_zero_point()?;
+        let (scale_b, zero_b) = node.input(1)?.scale_zero_point()?;
+        let (scale, zero_point) = output.scale_zero_point()?;
+        Ok(Scaled {
+            zero_points: [zero_a, zero_b],
+            // In single precision, as LiteRT computes it.
+            factor: Multiplier::new(f64::from(scale_a / (scale_b * scale)))?,
+            output_zero_point: zero_point,
+            range: quantized_range(activation(node), output.ty, scale, zero_point)?,
+        })
+    }
+
+    #[inline]
+    fn apply(&self, a: i32, b: i32) -> i32 {
+        let (mut a, mut b) = (a.wrapping_sub(self.zero_points[0]), b.wrapping_sub(self.zero_points[1]));
+        if b < 0 {
+            (a, b) = (a.wrapping_neg(), b.wrapping_neg());
+        }
+        let (inverse, over_unit) = reciprocal(b, 31);
+        // All bits of the dividend are used.
+        let headroom = leading_sign_bits(a);
+        let quotient = saturating_rounding_doubling_high_mul(a.wrapping_shl(headroom as u32), inverse);
+        let shift = self.factor.shift - over_unit - headroom;
+        let scaled = saturating_rounding_doubling_high_mul(quotient, self.factor.multiplier);
+        let scaled = if shift < -31 { 0 } else { saturating_rounding_multiply_by_pot(scaled, shift.min(31)) };
+        scaled.wrapping_add(self.output_zero_point).min(self.range.1).max(self.range.0)
+    }
+}
+
+/// How many bits after the sign bit repeat it.
+fn leading_sign_bits(x: i32) -> i32 {
+    (if x < 0 { !x } else { x }).leading_zeros() as i32 - 1
+}

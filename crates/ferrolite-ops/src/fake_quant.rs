@@ -1,0 +1,63 @@
+//! FAKE_QUANT: rounds to what a quantized tensor of this range could hold.
+//!
+//! Sources: LiteRT `reference_ops.h` (FakeQuant), `quantization_util.cc` (NudgeQuantizationRange). Unlike LiteRT, whose
+//! runtime refuses it, `narrow_range` works: quantization-aware training wants it for weights.
+
+use crate::common::elementwise::{infer_unary, unary};
+use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::{OpError, ensure};
+use ferrolite_model::{BuiltinOperator, TensorType};
+use std::ops::RangeInclusive;
+
+/// FAKE_QUANT.
+pub struct FakeQuant;
+
+/// The range of an option set, moved so that 0 is one of its steps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Nudged {
+    low: f32,
+    high: f32,
+    scale: f32,
+}
+
+impl Nudged {
+    fn new(min: f32, max: f32, bits: i32, narrow: bool) -> Result<Nudged, OpError> {
+        ensure!((2..=16).contains(&bits), "{bits} bits are not within 2..=16");
+        ensure!(min.is_finite() && max.is_finite() && min < max, "the range {min} to {max} is empty");
+        let (first, last) = (if narrow { 1.0 } else { 0.0 }, ((1 << bits) - 1) as f32);
+        let scale = (max - min) / (last - first);
+        ensure!(scale.is_finite() && scale > 0.0, "the range {min} to {max} has no usable scale");
+        let zero = (first - min / scale).max(first).min(last).round();
+        Ok(Nudged { low: (first - zero) * scale, high: (last - zero) * scale, scale })
+    }
+
+    fn of(node: &NodeView<'_>) -> Result<Nudged, OpError> {
+        let Some(o) = node.options.as_fake_quant_options() else { return Err(OpError::invalid("has no options")) };
+        Nudged::new(o.min, o.max, o.num_bits, o.narrow_range)
+    }
+}
+
+impl OpDef for FakeQuant {
+    fn id(&self) -> OpId {
+        OpId::Builtin(BuiltinOperator::FAKE_QUANT)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=2
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        let inferred = infer_unary(node, &[TensorType::Float32])?;
+        Nudged::of(node)?;
+        Ok(inferred)
+    }
+
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        let Nudged { low, high, scale } = Nudged::of(node)?;
+        let inverse = 1.0 / scale;
+        unary(move |x: f32| {
+            let shifted = x.max(low).min(high) - low;
+            (shifted * inverse).round() * scale + low
+        })
+    }
+}

@@ -1,0 +1,64 @@
+//! LOGICAL_AND, LOGICAL_OR (with broadcasting) and LOGICAL_NOT.
+
+use crate::common::broadcast::{binary, broadcast_shape};
+use crate::common::elementwise::{check_type, infer_unary, unary};
+use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::{OpError, ensure};
+use ferrolite_model::{BuiltinOperator, TensorType};
+use smallvec::smallvec;
+use std::ops::RangeInclusive;
+
+/// LOGICAL_AND or LOGICAL_OR.
+pub struct Logical {
+    op: BuiltinOperator,
+    f: fn(bool, bool) -> bool,
+}
+
+/// LOGICAL_AND.
+pub const LOGICAL_AND: Logical = Logical { op: BuiltinOperator::LOGICAL_AND, f: |a, b| a && b };
+/// LOGICAL_OR.
+pub const LOGICAL_OR: Logical = Logical { op: BuiltinOperator::LOGICAL_OR, f: |a, b| a || b };
+
+/// LOGICAL_NOT.
+pub struct LogicalNot;
+
+impl OpDef for Logical {
+    fn id(&self) -> OpId {
+        OpId::Builtin(self.op)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=1
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        node.expect(2..=2, 1)?;
+        let (a, b) = (node.input(0)?, node.input(1)?);
+        ensure!(a.ty == b.ty, "inputs of types {} and {} differ", a.ty, b.ty);
+        check_type(a.ty, &[TensorType::Bool])?;
+        Ok(smallvec![Inferred { ty: a.ty, shape: Some(broadcast_shape(&[&a.shape, &b.shape])?) }])
+    }
+
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        let f = self.f;
+        binary(node, move |a: u8, b: u8| u8::from(f(a != 0, b != 0)))
+    }
+}
+
+impl OpDef for LogicalNot {
+    fn id(&self) -> OpId {
+        OpId::Builtin(BuiltinOperator::LOGICAL_NOT)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=1
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        infer_unary(node, &[TensorType::Bool])
+    }
+
+    fn reference(&self, _node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        unary(|x: u8| u8::from(x == 0))
+    }
+}

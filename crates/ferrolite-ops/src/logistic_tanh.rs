@@ -1,0 +1,116 @@
+//! LOGISTIC and TANH.
+//!
+//! 8-bit types: a table of the float function; int16: an interpolated table. Outputs have prescribed scales.
+//! Sources: LiteRT `kernels/activations.cc`, `reference/logistic.h`.
+
+use crate::common::elementwise::{check_type, infer_unary, unary, unary_float};
+use crate::common::lut::{kernel8, table8};
+use crate::common::sigmoid::TableScale;
+use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::quantize::{OutputRule, QuantRule};
+use crate::{OpError, ensure};
+use ferrolite_model::{BuiltinOperator, TensorType};
+use std::ops::RangeInclusive;
+
+/// LOGISTIC.
+pub struct Logistic;
+
+/// TANH.
+pub struct Tanh;
+
+const TYPES: [TensorType; 6] = [
+    TensorType::Float32,
+    TensorType::Float16,
+    TensorType::BFloat16,
+    TensorType::Int8,
+    TensorType::UInt8,
+    TensorType::Int16,
+];
+
+/// 1 / (1 + e^−x); towards −∞, where the quotient loses its bits, e^x.
+pub(crate) fn logistic(x: f32) -> f32 {
+    if x > 16.619_047 {
+        1.0
+    } else if x < -9.0 {
+        x.exp()
+    } else {
+        1.0 / (1.0 + (-x).exp())
+    }
+}
+
+/// Checks int16 parameters and gives the input's scale.
+fn int16_scale(node: &NodeView<'_>) -> Result<f32, OpError> {
+    let (in_scale, in_zero) = node.input(0)?.scale_zero_point()?;
+    let (scale, zero) = node.output(0)?.scale_zero_point()?;
+    ensure!([in_zero, zero] == [0; 2], "int16 zero points must be 0");
+    ensure!((scale * 32768.0 - 1.0).abs() < 1e-3, "an int16 output has the scale 1/32768, not {scale}");
+    Ok(in_scale)
+}
+
+impl OpDef for Logistic {
+    fn id(&self) -> OpId {
+        OpId::Builtin(BuiltinOperator::LOGISTIC)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=3
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        infer_unary(node, &TYPES)
+    }
+
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        let ty = node.input(0)?.ty;
+        check_type(ty, &TYPES)?;
+        match ty {
+            TensorType::Int8 | TensorType::UInt8 => {
+                let (scale, _) = node.output(0)?.scale_zero_point()?;
+                ensure!(scale == 1.0 / 256.0, "an 8-bit output has the scale 1/256, not {scale}");
+                kernel8(table8(node, |x| 1.0 / (1.0 + (-x).exp()))?)
+            }
+            TensorType::Int16 => {
+                let table = TableScale::new(int16_scale(node)?, false)?;
+                unary(move |x: i16| table.logistic(x))
+            }
+            _ => unary_float(ty, logistic),
+        }
+    }
+
+    fn quantize(&self) -> Option<QuantRule> {
+        let output = OutputRule::Fixed { int8: (1.0 / 256.0, -128), int16: (1.0 / 32768.0, 0) };
+        Some(QuantRule { output, ..QuantRule::UNARY })
+    }
+}
+
+impl OpDef for Tanh {
+    fn id(&self) -> OpId {
+        OpId::Builtin(BuiltinOperator::TANH)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=3
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        infer_unary(node, &TYPES)
+    }
+
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        let ty = node.input(0)?.ty;
+        check_type(ty, &TYPES)?;
+        match ty {
+            TensorType::Int8 | TensorType::UInt8 => kernel8(table8(node, f32::tanh)?),
+            TensorType::Int16 => {
+                let table = TableScale::new(int16_scale(node)?, true)?;
+                unary(move |x: i16| table.tanh(x))
+            }
+            _ => unary_float(ty, f32::tanh),
+        }
+    }
+
+    fn quantize(&self) -> Option<QuantRule> {
+        let output = OutputRule::Fixed { int8: (1.0 / 128.0, 0), int16: (1.0 / 32768.0, 0) };
+        Some(QuantRule { output, ..QuantRule::UNARY })
+    }
+}

@@ -1,0 +1,43 @@
+//! POW: elementwise power, with broadcasting. Negative integer exponents are an error.
+
+use crate::common::broadcast::{Broadcast, binary, broadcast_shape};
+use crate::common::elementwise::check_type;
+use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::{OpError, ensure};
+use ferrolite_model::{BuiltinOperator, TensorType};
+use smallvec::smallvec;
+use std::ops::RangeInclusive;
+
+/// POW.
+pub struct Pow;
+
+impl OpDef for Pow {
+    fn id(&self) -> OpId {
+        OpId::Builtin(BuiltinOperator::POW)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=1
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        node.expect(2..=2, 1)?;
+        let (a, b) = (node.input(0)?, node.input(1)?);
+        ensure!(a.ty == b.ty, "inputs of types {} and {} differ", a.ty, b.ty);
+        check_type(a.ty, &[TensorType::Float32, TensorType::Int32])?;
+        Ok(smallvec![Inferred { ty: a.ty, shape: Some(broadcast_shape(&[&a.shape, &b.shape])?) }])
+    }
+
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        if node.input(0)?.ty == TensorType::Float32 {
+            return binary(node, f32::powf);
+        }
+        let walk = Broadcast::<2>::of(node)?;
+        reference(move |io| {
+            let (a, b) = (io.input(0)?.slice::<i32>()?, io.input(1)?.slice::<i32>()?);
+            ensure!(b.iter().all(|&b| b >= 0), "an int32 exponent is negative");
+            // LiteRT goes through double precision; that is exact until it overflows, where wrapping is as good.
+            walk.map(a, b, io.outputs[0].slice::<i32>()?, |a, b| a.wrapping_pow(b as u32))
+        })
+    }
+}

@@ -1,0 +1,359 @@
+//! The integer modes: int8 or int16 activations.
+
+use super::groups::Groups;
+use super::{check_weights, weight_axis};
+use crate::graph::Graph;
+use crate::params::{Params, fit_bias, weight_scales};
+use crate::plan::{Decision, Form, GraphPlan, NodePlan};
+use crate::{Calibration, Mode, Options, QuantizeError};
+use ferrolite_model::{BuiltinOperator, Node, TensorId, TensorType};
+use ferrolite_ops::Catalog;
+use ferrolite_ops::quantize::{OutputRule, QuantRule};
+use std::collections::{HashMap, HashSet};
+
+/// Biases are kept within half of what an accumulator holds (int32, and the 47 bits that int16 requantization takes).
+const BIAS_LIMIT: (f64, f64) = ((1u64 << 30) as f64, (1u64 << 46) as f64);
+
+/// What a node is to this pass.
+enum Class {
+    /// Computes in integers by this rule.
+    Integer(QuantRule),
+    /// Stays in float.
+    Float(String),
+    /// Has nothing to do with floats.
+    Untouched,
+}
+
+struct Decider<'a> {
+    graph: &'a Graph<'a>,
+    options: &'a Options,
+    calibration: &'a Calibration,
+    /// Type of activations.
+    ty: TensorType,
+    classes: Vec<Class>,
+    groups: Groups,
+    /// Tensors whose parameters their operator prescribes.
+    fixed: HashMap<TensorId, Params>,
+    /// Range of each group's calibrated tensors and constants, by representative; prescribed ones left out.
+    ranges: HashMap<TensorId, (f32, f32)>,
+    /// Prescribed tensors of each group, by representative.
+    fixed_in: HashMap<TensorId, Vec<TensorId>>,
+}
+
+pub(super) fn decide(
+    graph: &Graph<'_>,
+    options: &Options,
+    calibration: &Calibration,
+    catalog: &Catalog,
+) -> Result<GraphPlan, QuantizeError> {
+    let ty = options.mode.activation_type().unwrap_or(TensorType::Int8);
+    let classes = graph.graph.nodes.iter().map(|node| classify(graph, node, ty, catalog)).collect();
+    let groups = Groups::new(graph.graph.tensors.len());
+    let (fixed, ranges, fixed_in) = Default::default();
+    let mut decider = Decider { graph, options, calibration, ty, classes, groups, fixed, ranges, fixed_in };
+    if options.mode != Mode::Int8Only {
+        decider.leave_lonely_nodes();
+    }
+    decider.group()?;
+    decider.plan()
+}
+
+/// What becomes of a node, seen on its own.
+fn classify(graph: &Graph<'_>, node: &Node, ty: TensorType, catalog: &Catalog) -> Class {
+    let mut tensors = node.inputs.iter().flatten().chain(&node.outputs);
+    let converts = matches!(graph.builtin(node), BuiltinOperator::QUANTIZE | BuiltinOperator::DEQUANTIZE);
+    if converts || !tensors.any(|&id| graph.is_float(id)) {
+        return Class::Untouched;
+    }
+    let Some(op) = catalog.find(graph.model.operator(node)) else {
+        return Class::Float("the operator is not known".into());
+    };
+    let has_kernel = |rule: &QuantRule| if ty == TensorType::Int16 { rule.int16 } else { rule.int8 };
+    let Some(rule) = op.quantize().filter(has_kernel) else {
+        return Class::Float(format!("the operator has no {ty} kernel"));
+    };
+    match check(graph, node, &rule) {
+        Ok(()) => Class::Integer(rule),
+        Err(why) => Class::Float(why),
+    }
+}
+
+/// Checks that a rule fits a node; says why not.
+fn check(graph: &Graph<'_>, node: &Node, rule: &QuantRule) -> Result<(), String> {
+    check_weights(graph, node, rule)?;
+    let activations = activations(graph, node, rule);
+    if activations.is_empty() {
+        return Err("it has no float activations".into());
+    }
+    for (i, id) in node.inputs.iter().enumerate() {
+        let Some(id) = *id else { continue };
+        let tensor = &graph.graph.tensors[id];
+        let is_weights = rule.weights.is_some_and(|weights| weights.input == i);
+        if tensor.is_variable {
+            return Err(format!("it keeps a state, {:?}, between invocations", tensor.name()));
+        }
+        if activations.contains(&i) {
+            if !graph.is_float(id) {
+                return Err(format!("input {i} ({:?}) is {}, not float32", tensor.name(), tensor.ty));
+            }
+        } else if rule.bias == Some(i) {
+            if !graph.is_float_constant(id) {
+                return Err(format!("its bias {:?} is not a float constant", tensor.name()));
+            }
+            let channels = rule.weights.and_then(|w| graph.channels(node.inputs[w.input]?, Some(w.axis)));
+            if channels.is_none_or(|channels| tensor.elements() != Some(channels.count)) {
+                return Err(format!("its bias {:?} does not fit its weights", tensor.name()));
+            }
+        } else if graph.is_float(id) && !is_weights {
+            return Err(format!("input {i} ({:?}) is float32, and the operator's rule does not cover it", tensor.name()));
+        }
+    }
+    Ok(())
+}
+
+/// Inputs of a node that are activations and there.
+fn activations(graph: &Graph<'_>, node: &Node, rule: &QuantRule) -> Vec<usize> {
+    let there = |i: usize| node.inputs.get(i).copied().flatten();
+    match rule.activations {
+        Some(listed) => listed.iter().copied().filter(|&i| there(i).is_some()).collect(),
+        None => (0..node.inputs.len()).filter(|&i| there(i).is_some_and(|id| graph.is_float(id))).collect(),
+    }
+}
+
+impl<'a> Decider<'a> {
+    fn nodes(&self) -> impl Iterator<Item = (usize, &'a Node)> + use<'a> {
+        self.graph.graph.nodes.iter().enumerate()
+    }
+
+    /// The rule and the activation inputs of a node that computes in integers.
+    fn rule(&self, index: usize, node: &Node) -> Option<(QuantRule, Vec<usize>)> {
+        match &self.classes[index] {
+            Class::Integer(rule) => Some((*rule, activations(self.graph, node, rule))),
+            _ => None,
+        }
+    }
+
+    fn float_outputs(&self, node: &'a Node) -> impl Iterator<Item = TensorId> + use<'a> {
+        let tensors = &self.graph.graph.tensors;
+        node.outputs.iter().copied().filter(|&id| tensors[id].ty == TensorType::Float32)
+    }
+
+    /// Leaves nodes in float that gain nothing: those that only move or compare values which come from, and go to, nodes
+    /// that compute in float.
+    fn leave_lonely_nodes(&mut self) {
+        let mut groups = self.join();
+        let (mut near_integer, mut near_float) = (HashSet::new(), HashSet::new());
+        for (index, node) in self.nodes() {
+            let tensors = node.inputs.iter().flatten().chain(&node.outputs).copied().filter(|&id| self.graph.is_float(id));
+            match &self.classes[index] {
+                Class::Integer(rule) if matches!(rule.output, OutputRule::Free | OutputRule::Fixed { .. }) => {
+                    near_integer.extend(tensors.map(|id| groups.find(id)));
+                }
+                Class::Float(_) => near_float.extend(tensors.map(|id| groups.find(id))),
+                _ => {}
+            }
+        }
+        for (index, node) in self.nodes() {
+            let Some((rule, activations)) = self.rule(index, node) else { continue };
+            if matches!(rule.output, OutputRule::Free | OutputRule::Fixed { .. }) {
+                continue;
+            }
+            let near: Vec<TensorId> = activations.iter().filter_map(|&i| Some(groups.find(node.inputs[i]?))).collect();
+            if near.iter().any(|id| near_float.contains(id)) && !near.iter().any(|id| near_integer.contains(id)) {
+                self.classes[index] = Class::Float("all around it stays in float".into());
+            }
+        }
+    }
+
+    /// The groups of tensors that the nodes between them tie together.
+    fn join(&self) -> Groups {
+        let mut groups = Groups::new(self.graph.graph.tensors.len());
+        for (index, node) in self.nodes() {
+            let Some((rule, activations)) = self.rule(index, node) else { continue };
+            if rule.output != OutputRule::SameAsInput {
+                continue;
+            }
+            let inputs = activations.iter().filter_map(|&i| node.inputs[i]);
+            // A constant is stored anew for each group that reads it and so ties nothing together.
+            let tied: Vec<_> =
+                inputs.filter(|&id| !self.graph.is_float_constant(id)).chain(self.float_outputs(node)).collect();
+            tied.windows(2).for_each(|pair| groups.union(pair[0], pair[1]));
+        }
+        groups
+    }
+
+    /// Finds the groups, what is prescribed in them, and their ranges.
+    fn group(&mut self) -> Result<(), QuantizeError> {
+        self.groups = self.join();
+        for (index, node) in self.nodes() {
+            let Some((QuantRule { output: OutputRule::Fixed { int8, int16 }, .. }, _)) = self.rule(index, node) else {
+                continue;
+            };
+            let (scale, zero_point) = if self.ty == TensorType::Int16 { int16 } else { int8 };
+            for id in self.float_outputs(node) {
+                self.fixed.insert(id, Params { ty: self.ty, scale, zero_point });
+                self.fixed_in.entry(self.groups.find(id)).or_default().push(id);
+            }
+        }
+        for id in 0..self.graph.graph.tensors.len() {
+            if !self.fixed.contains_key(&id)
+                && let Some(range) = self.calibration.range(id)
+            {
+                let group = self.groups.find(id);
+                self.widen(group, range);
+            }
+        }
+        for (index, node) in self.nodes() {
+            let Some((rule, activations)) = self.rule(index, node) else { continue };
+            let Some(&output) = node.outputs.first().filter(|_| rule.output == OutputRule::SameAsInput) else {
+                continue;
+            };
+            for id in activations.into_iter().filter_map(|i| node.inputs[i]) {
+                if let Some(range) = self.graph.constant_range(id) {
+                    let group = self.groups.find(output);
+                    self.widen(group, range?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn widen(&mut self, group: TensorId, (low, high): (f32, f32)) {
+        let range = self.ranges.entry(group).or_insert((low, high));
+        *range = (range.0.min(low), range.1.max(high));
+    }
+
+    /// Parameters that the group of a tensor shares. A prescribed tensor's hold for all when they cover all; otherwise it is
+    /// requantized where the group reads it.
+    fn shared(&mut self, id: TensorId) -> Result<Params, QuantizeError> {
+        let group = self.groups.find(id);
+        let prescribed: Vec<Params> =
+            self.fixed_in.get(&group).into_iter().flatten().filter_map(|id| self.fixed.get(id).copied()).collect();
+        let mut range = self.ranges.get(&group).copied();
+        if let Some(&first) = prescribed.first() {
+            let alike = prescribed.iter().all(|&params| params == first);
+            if alike && range.is_none_or(|(low, high)| first.covers(low, high)) {
+                return Ok(first);
+            }
+            for (low, high) in prescribed.iter().map(Params::range) {
+                range = Some(range.map_or((low, high), |(min, max)| (min.min(low), max.max(high))));
+            }
+        }
+        match range {
+            Some((low, high)) => Ok(Params::from_range(self.ty, low, high)),
+            None => Err(QuantizeError::NoRange { tensor: id, name: self.graph.name(id) }),
+        }
+    }
+
+    /// Parameters of a tensor itself.
+    fn own(&mut self, id: TensorId) -> Result<Params, QuantizeError> {
+        if let Some(&params) = self.fixed.get(&id) {
+            return Ok(params);
+        }
+        match self.graph.constant_range(id) {
+            Some(range) => range.map(|(low, high)| Params::from_range(self.ty, low, high)),
+            None => self.shared(id),
+        }
+    }
+
+    /// Parameters of an input or output of the model of type `ty`.
+    fn at_border(&mut self, id: TensorId, ty: TensorType) -> Result<Params, QuantizeError> {
+        let own = self.own(id)?;
+        match (own.ty, ty) {
+            (own_ty, ty) if own_ty == ty => Ok(own),
+            (TensorType::Int8, TensorType::UInt8) => Ok(own.unsigned()),
+            _ => {
+                let (low, high) = self.calibration.range(id).unwrap_or(own.range());
+                Ok(Params::from_range(ty, low, high))
+            }
+        }
+    }
+
+    fn plan(mut self) -> Result<GraphPlan, QuantizeError> {
+        let default = if self.options.mode == Mode::Int8Only { TensorType::Int8 } else { TensorType::Float32 };
+        let input_type = self.options.input_type.unwrap_or(default);
+        let output_type = self.options.output_type.unwrap_or(default);
+        let graph = self.graph.graph;
+        let mut homes = vec![None; graph.tensors.len()];
+        let mut nodes = Vec::with_capacity(graph.nodes.len());
+        for &id in graph.inputs.iter().filter(|_| input_type != TensorType::Float32) {
+            if self.graph.is_float(id) {
+                homes[id] = Some(self.at_border(id, input_type)?);
+            }
+        }
+        for (index, node) in self.nodes() {
+            nodes.push(self.plan_node(index, node, &mut homes)?);
+        }
+        let mut outputs = Vec::with_capacity(graph.outputs.len());
+        for &id in &graph.outputs {
+            outputs.push(match output_type {
+                _ if !self.graph.is_float(id) => Form::AsIs,
+                TensorType::Float32 => Form::Float,
+                ty => Form::Integer(self.at_border(id, ty)?),
+            });
+        }
+        Ok(GraphPlan { nodes, homes, outputs })
+    }
+
+    fn plan_node(
+        &mut self,
+        index: usize,
+        node: &'a Node,
+        homes: &mut [Option<Params>],
+    ) -> Result<NodePlan, QuantizeError> {
+        let Some((rule, activations)) = self.rule(index, node) else {
+            return Ok(match &self.classes[index] {
+                Class::Float(reason) => {
+                    let float = |id: &Option<TensorId>| id.is_some_and(|id| self.graph.is_float(id));
+                    let form = |id| if float(id) { Form::Float } else { Form::AsIs };
+                    NodePlan { decision: Decision::Float(reason.clone()), inputs: node.inputs.iter().map(form).collect() }
+                }
+                // A QUANTIZE reads integers as well as floats.
+                _ => NodePlan { decision: Decision::Untouched, inputs: vec![Form::AsIs; node.inputs.len()] },
+            });
+        };
+        let mut inputs = vec![Form::AsIs; node.inputs.len()];
+        let same = rule.output == OutputRule::SameAsInput;
+        for i in activations {
+            let Some(id) = node.inputs[i] else { continue };
+            let params = match node.outputs.first() {
+                Some(&output) if same => self.shared(output)?,
+                _ => self.own(id)?,
+            };
+            inputs[i] = Form::Integer(params);
+        }
+        if rule.output != OutputRule::NotQuantized {
+            for id in self.float_outputs(node) {
+                homes[id] = Some(if same { self.shared(id)? } else { self.own(id)? });
+            }
+        }
+        self.plan_weights(node, &rule, &mut inputs)?;
+        Ok(NodePlan { decision: Decision::Integer, inputs })
+    }
+
+    /// Weights and the bias, whose scales depend on each other.
+    fn plan_weights(&self, node: &Node, rule: &QuantRule, inputs: &mut [Form]) -> Result<(), QuantizeError> {
+        let Some(weights) = rule.weights else { return Ok(()) };
+        let axis = weight_axis(self.graph, node, weights, self.options, false);
+        let Some(id) = node.inputs[weights.input] else { return Ok(()) };
+        let (Some(values), Some(channels)) = (self.graph.finite_constant(id), self.graph.channels(id, axis)) else {
+            return Ok(());
+        };
+        let mut scales = weight_scales(&values?, channels);
+        let Some(&Form::Integer(input)) = inputs.get(weights.activation) else { return Ok(()) };
+        let bias = rule.bias.and_then(|i| Some((i, node.inputs.get(i).copied().flatten()?)));
+        if let Some((i, id)) = bias
+            && let Some(values) = self.graph.finite_constant(id)
+        {
+            let (ty, limit) = match self.ty {
+                TensorType::Int16 => (TensorType::Int64, BIAS_LIMIT.1),
+                _ => (TensorType::Int32, BIAS_LIMIT.0),
+            };
+            fit_bias(&mut scales, input.scale, &values?, limit);
+            let scales = scales.iter().map(|scale| input.scale * scale).collect();
+            inputs[i] = Form::Bias { ty, scales };
+        }
+        inputs[weights.input] = Form::Weights { axis, scales };
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! Writing files so that a reader never sees half of one.
+
+use crate::Error;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Writes a file aside and renames it into place: after a crash or an interrupt the old file, or none, is there, never
+/// a part of the new one.
+///
+/// # Errors
+/// What the file system says, with the path.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let fail = |source| Error::io(path, source);
+    let name = path.file_name().ok_or_else(|| fail(std::io::ErrorKind::IsADirectory.into()))?;
+    let mut aside = std::ffi::OsString::from(".");
+    aside.push(name);
+    aside.push(format!(".{}.partial", std::process::id()));
+    let aside = Aside(path.with_file_name(aside));
+    let mut file = fs::File::create(&aside.0).map_err(fail)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fail)?;
+    drop(file);
+    fs::rename(&aside.0, path).map_err(fail)
+}
+
+/// Makes a folder and those above it.
+///
+/// # Errors
+/// What the file system says, with the path.
+pub fn create_dir(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(|source| Error::io(path, source))
+}
+
+/// Removes the file if it is still there.
+struct Aside(PathBuf);
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_a_file_and_leaves_nothing_else() {
+        let dir = std::env::temp_dir().join(format!("ferrolite-files-{}", std::process::id()));
+        create_dir(&dir).unwrap();
+        let path = dir.join("a.bin");
+        write(&path, b"one").unwrap();
+        write(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        let missing = write(&dir.join("no/such/folder.bin"), b"x").unwrap_err().to_string();
+        assert!(missing.contains("folder.bin"), "{missing}");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}
