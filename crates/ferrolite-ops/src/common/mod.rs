@@ -9,10 +9,7 @@ pub mod hybrid;
 pub mod linear;
 pub mod operand;
 pub mod elementwise;
-pub mod fixed_exp;
 pub mod fixedpoint;
-pub mod hybrid;
-pub mod linear;
 pub mod lut;
 pub mod packed;
 pub mod padding;
@@ -21,7 +18,6 @@ pub mod requant;
 pub mod scratch;
 pub mod strided;
 pub mod sigmoid;
-pub mod strided;
 pub mod strings;
 #[cfg(test)]
 pub mod testing;
