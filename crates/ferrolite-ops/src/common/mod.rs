@@ -3,20 +3,17 @@
 pub mod activation;
 pub mod broadcast;
 pub mod densify;
+pub mod elementwise;
 pub mod fast_linear;
 pub mod fixed_exp;
-pub mod hybrid;
-pub mod linear;
-pub mod operand;
-pub mod elementwise;
 pub mod fixedpoint;
 pub mod lut;
+pub mod operand;
 pub mod packed;
 pub mod padding;
 pub mod parallel;
 pub mod requant;
 pub mod scratch;
-pub mod strided;
 pub mod sigmoid;
 pub mod strings;
 #[cfg(test)]
