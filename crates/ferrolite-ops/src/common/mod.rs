@@ -7,6 +7,8 @@ pub mod elementwise;
 pub mod fast_linear;
 pub mod fixed_exp;
 pub mod fixedpoint;
+pub mod hybrid;
+pub mod linear;
 pub mod lut;
 pub mod operand;
 pub mod packed;
@@ -15,6 +17,7 @@ pub mod parallel;
 pub mod requant;
 pub mod scratch;
 pub mod sigmoid;
+pub mod strided;
 pub mod strings;
 #[cfg(test)]
 pub mod testing;
