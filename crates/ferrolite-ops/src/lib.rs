@@ -28,15 +28,18 @@ macro_rules! operators {
 
 // One line per folder or file, in alphabetical order.
 operators! {
+    activation_grad: [ReluGrad],
     add_sub: [Add, Sub],
     arg_min_max: [ARG_MAX, ARG_MIN],
     batch_matmul: [BatchMatMul],
     broadcast_to: [BroadcastTo],
+    bias_grad: [BiasGrad],
     cast: [Cast],
     comparison: [EQUAL, NOT_EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL],
     concatenation: [Concatenation],
     conv_2d: [Conv2d],
     cumsum: [Cumsum],
+    conv_grad: [CONV_2D_INPUT_GRAD, CONV_2D_WEIGHT_GRAD, DEPTHWISE_INPUT_GRAD, DEPTHWISE_WEIGHT_GRAD],
     depthwise_conv_2d: [DepthwiseConv2d],
     div: [Div],
     elu: [Elu],
@@ -58,6 +61,7 @@ operators! {
     pack: [Pack, Unpack],
     pad: [Pad, PadV2],
     pool_2d: [AVERAGE_POOL_2D, MAX_POOL_2D],
+    pool_grad: [MAX_POOL_2D_GRAD, AVERAGE_POOL_2D_GRAD],
     pow: [Pow],
     quantize_dequantize: [Quantize, Dequantize],
     range: [Range],
