@@ -3,7 +3,8 @@
 use crate::OpError;
 use crate::common::elementwise::{check_type, infer_unary, unary, unary_float};
 use crate::common::lut::{Table16, kernel8, table8};
-use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::common::vector;
+use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use ferrolite_model::{BuiltinOperator, TensorType};
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
@@ -46,6 +47,14 @@ impl OpDef for Gelu {
             }
             _ => unary_float(ty, f),
         }
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        &[FastKernel {
+            name: "gelu_8bit_table",
+            supports: vector::is_8_bit,
+            prepare: |node, _| vector::table("gelu_8bit_table", &Gelu, node),
+        }]
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -5,9 +5,11 @@
 use crate::common::elementwise::{Quantized, unary};
 use crate::common::packed;
 use crate::common::requant::Multiplier;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::common::vector;
+use crate::op::{FastKernel, FnKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
 use crate::tensor::TensorInfo;
 use crate::{OpError, ensure, for_quantized};
+use ferrolite_kernels::{dequantize_i8_f32, f16_to_f32, quantize_f32_i8};
 use ferrolite_model::{BuiltinOperator, TensorType};
 use half::{bf16, f16};
 use smallvec::smallvec;
@@ -125,7 +127,68 @@ impl OpDef for Quantize {
             })),
         }
     }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        QUANTIZE
+    }
 }
+
+/// Whether a tensor has one type and one scale.
+fn is_per_tensor(tensor: Result<&TensorInfo<'_>, OpError>, ty: TensorType) -> bool {
+    tensor.is_ok_and(|t| t.ty == ty && t.scale_zero_point().is_ok())
+}
+
+const QUANTIZE: &[FastKernel] = &[
+    FastKernel {
+        name: "quantize_f32_i8",
+        supports: |node| vector::is_f32(node) && is_per_tensor(node.output(0), TensorType::Int8),
+        prepare: |node, isa| {
+            let (scale, zero) = node.output(0)?.scale_zero_point()?;
+            Ok(Box::new(FnKernel("quantize_f32_i8", move |io: &mut Io<'_>| {
+                let input = io.input(0)?.slice::<f32>()?;
+                let output = io.outputs[0].slice::<i8>()?;
+                ensure!(output.len() == input.len(), "a kernel was prepared for another shape");
+                quantize_f32_i8(io.pool, isa, input, scale, zero, output);
+                Ok(())
+            })))
+        },
+    },
+    FastKernel {
+        name: "requantize_8bit_table",
+        supports: vector::is_8_bit,
+        prepare: |node, _| vector::table("requantize_8bit_table", &Quantize, node),
+    },
+];
+
+const DEQUANTIZE: &[FastKernel] = &[
+    FastKernel {
+        name: "dequantize_i8_f32",
+        supports: |node| is_per_tensor(node.input(0), TensorType::Int8),
+        prepare: |node, isa| {
+            let (scale, zero) = node.input(0)?.scale_zero_point()?;
+            Ok(Box::new(FnKernel("dequantize_i8_f32", move |io: &mut Io<'_>| {
+                let input = io.input(0)?.slice::<i8>()?;
+                let output = io.outputs[0].slice::<f32>()?;
+                ensure!(output.len() == input.len(), "a kernel was prepared for another shape");
+                dequantize_i8_f32(io.pool, isa, input, scale, zero, output);
+                Ok(())
+            })))
+        },
+    },
+    FastKernel {
+        name: "f16_to_f32",
+        supports: |node| node.input(0).is_ok_and(|t| t.ty == TensorType::Float16),
+        prepare: |_, isa| {
+            Ok(Box::new(FnKernel("f16_to_f32", move |io: &mut Io<'_>| {
+                let input = io.input(0)?.slice::<f16>()?;
+                let output = io.outputs[0].slice::<f32>()?;
+                ensure!(output.len() == input.len(), "a kernel was prepared for another shape");
+                f16_to_f32(io.pool, isa, bytemuck::cast_slice(input), output);
+                Ok(())
+            })))
+        },
+    },
+];
 
 /// round(x / scale) + zero point, halves away from zero.
 #[inline]
@@ -218,6 +281,10 @@ impl OpDef for Dequantize {
                 Ok(())
             })),
         }
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        DEQUANTIZE
     }
 }
 

@@ -1,6 +1,7 @@
 //! What several operators share.
 
 pub mod activation;
+pub mod backward;
 pub mod broadcast;
 pub mod densify;
 pub mod elementwise;
@@ -8,6 +9,8 @@ pub mod fast_linear;
 pub mod fixed_exp;
 pub mod fixedpoint;
 pub mod hybrid;
+pub mod hybrid;
+pub mod inverse_sqrt;
 pub mod linear;
 pub mod lut;
 pub mod operand;
@@ -21,5 +24,6 @@ pub mod strided;
 pub mod strings;
 #[cfg(test)]
 pub mod testing;
+pub mod vector;
 pub mod weights;
 pub mod window2d;
