@@ -63,7 +63,7 @@ fn prepare_pad(node: &NodeView<'_>, value: Option<[u8; 16]>) -> Result<Box<dyn K
 }
 
 /// What a zero is in the output: the bytes of one element.
-fn zero(output: &TensorInfo<'_>) -> [u8; 16] {
+pub fn zero(output: &TensorInfo<'_>) -> [u8; 16] {
     let mut bytes = [0; 16];
     let zero_point = output.scale_zero_point().map_or(0, |(_, zero_point)| zero_point);
     if matches!(output.ty, TensorType::Int8 | TensorType::UInt8 | TensorType::Int16 | TensorType::Int4) {

@@ -3,6 +3,7 @@
 mod plan;
 mod quantized;
 
+use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::strided::{axis, index_input, known};
 use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::quantize::QuantRule;
@@ -208,10 +209,10 @@ fn mean_int<T>(plan: Plan) -> Result<Box<dyn Kernel>, OpError>
 where
     T: Element + Into<i64> + TryFrom<i64> + Default,
 {
-    let scratch = plan.outputs * size_of::<i64>();
+    let scratch = scratch_size::<i64>(plan.outputs);
     plan::with_scratch(scratch, move |io| {
         let input = io.input(0)?.slice::<T>()?;
-        let sums = plan::scratch::<i64>(io.scratch, plan.outputs)?;
+        let sums = Scratch::new(io.scratch).take::<i64>(plan.outputs)?;
         sums.fill(0);
         let add = |a: i64, x: T| a.wrapping_add(x.into());
         plan.fold(input, sums, add, |a, row| row.iter().copied().fold(a, add))?;

@@ -20,7 +20,7 @@ fn options(threads: usize) -> TrainOptions {
     TrainOptions { threads, ..TrainOptions::default() }
 }
 
-fn line(options: TrainOptions, rate: f32) -> Trainer {
+fn line(options: TrainOptions, rate: f64) -> Trainer {
     let model = Sequential::new(&[1]).dense(1, None).build(0).unwrap();
     Trainer::new(model, Loss::MeanSquaredError, Optimizer::sgd(rate), options).unwrap()
 }

@@ -62,7 +62,7 @@ fn assert_gradients(model: &Model, catalog: &Catalog) {
         let gradient = backward.output::<f32>(i).unwrap();
         let scale = gradient.iter().fold(0.1f32, |m, g| m.max(g.abs()));
         for j in 0..values.len() {
-            let step = 1e-2 / values.len().max(8) as f32 * 8.0;
+            let step = 1e-3;
             let mut moved = values.clone();
             moved[j] = values[j] + step;
             let up = objective(i, &moved);
