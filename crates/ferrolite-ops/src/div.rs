@@ -2,14 +2,19 @@
 //!
 //! Sources: LiteRT `kernels/div.cc`, `reference/div.h`.
 
-use crate::common::activation::{float_range, integer_range, quantized_range};
+use crate::common::activation::{finite_range, integer_range, quantized_range};
+use crate::common::backward::Backward;
 use crate::common::broadcast::{Broadcast, binary, broadcast_shape};
-use crate::common::elementwise::{Quantized, check_type, clamp};
-use crate::common::fixedpoint::reciprocal;
+use crate::common::cases;
+use crate::common::elementwise::{Quantized, check_type, clamp, is_quantized};
+use crate::common::fixed_exp::reciprocal;
 use crate::common::requant::{Multiplier, saturating_rounding_doubling_high_mul, saturating_rounding_multiply_by_pot};
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::common::vector;
+use crate::gradient::Gradient;
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure, for_quantized};
+use ferrolite_kernels::Binary;
 use ferrolite_model::schema::ActivationFunctionType;
 use ferrolite_model::{BuiltinOperator, TensorType};
 use smallvec::smallvec;
@@ -47,7 +52,7 @@ impl OpDef for Div {
         let ty = node.output(0)?.ty;
         match ty {
             TensorType::Float32 => {
-                let (low, high) = float_range(activation)?;
+                let (low, high) = finite_range(activation)?;
                 binary(node, move |a: f32, b: f32| clamp(a / b, low, high))
             }
             TensorType::Int32 => {
@@ -58,6 +63,17 @@ impl OpDef for Div {
                     ensure!(!b.contains(&0), "division by zero");
                     let output = io.outputs[0].slice::<i32>()?;
                     walk.map(a, b, output, |a, b| a.wrapping_div(b).clamp(low as i32, high as i32))
+                })
+            }
+            // LiteRT computes garbage here; this is what ADD and MUL do.
+            TensorType::Int16 if !is_quantized(node.output(0)?) => {
+                let (low, high) = integer_range(activation, i16::MIN.into(), i16::MAX.into())?;
+                let walk = Broadcast::<2>::of(node)?;
+                reference(move |io| {
+                    let (a, b) = (io.input(0)?.slice::<i16>()?, io.input(1)?.slice::<i16>()?);
+                    ensure!(!b.contains(&0), "division by zero");
+                    let output = io.outputs[0].slice::<i16>()?;
+                    walk.map(a, b, output, |a, b| a.wrapping_div(b).clamp(low as i16, high as i16))
                 })
             }
             _ => {
@@ -73,8 +89,39 @@ impl OpDef for Div {
         }
     }
 
+    fn fast(&self) -> &'static [FastKernel] {
+        &[FastKernel {
+            name: "div_f32",
+            supports: vector::is_long_f32,
+            prepare: |node, isa| vector::binary("div_f32", node, isa, Binary::Div, finite_range(activation(node))?),
+        }]
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::BINARY)
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(|ctx| {
+            let activation = ctx.node.options.as_div_options().map(|o| o.fused_activation_function);
+            let mut back = Backward::new(ctx)?;
+            back.through(activation.unwrap_or_default())?;
+            let (a, b) = (back.input(0)?, back.input(1)?);
+            // d(a / b) = da / b − db · a / b²
+            back.both(
+                |back| Ok(back.div(back.grad, b)),
+                |back| {
+                    let quotient = back.div(a, b);
+                    let slope = back.div(quotient, b);
+                    let product = back.mul(back.grad, slope);
+                    Ok(back.neg(product))
+                },
+            )
+        })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::binary(BuiltinOperator::DIV, &cases::activations(BuiltinOperator::DIV), &[TensorType::Float32])
     }
 }
 
@@ -114,7 +161,13 @@ impl Scaled {
         let quotient = saturating_rounding_doubling_high_mul(a.wrapping_shl(headroom as u32), inverse);
         let shift = self.factor.shift - over_unit - headroom;
         let scaled = saturating_rounding_doubling_high_mul(quotient, self.factor.multiplier);
-        let scaled = if shift < -31 { 0 } else { saturating_rounding_multiply_by_pot(scaled, shift.min(31)) };
+        let scaled = if shift < -31 {
+            // LiteRT shifts right by more than 31 bits here; what its builds give is the shift by the amount modulo 32,
+            // plus one for what is not negative (so that 0 / b is 1 output step).
+            (scaled >> (-shift & 31)) + i32::from(scaled >= 0)
+        } else {
+            saturating_rounding_multiply_by_pot(scaled, shift.min(31))
+        };
         scaled.wrapping_add(self.output_zero_point).min(self.range.1).max(self.range.0)
     }
 }

@@ -3,7 +3,9 @@
 //! Sources: LiteRT `reference_ops.h` (FakeQuant), `quantization_util.cc` (NudgeQuantizationRange). Unlike LiteRT, whose
 //! runtime refuses it, `narrow_range` works: quantization-aware training wants it for weights.
 
+use crate::common::backward::unary as backward;
 use crate::common::elementwise::{infer_unary, unary};
+use crate::gradient::Gradient;
 use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::{OpError, ensure};
 use ferrolite_model::{BuiltinOperator, TensorType};
@@ -58,6 +60,17 @@ impl OpDef for FakeQuant {
         unary(move |x: f32| {
             let shifted = x.max(low).min(high) - low;
             (shifted * inverse).round() * scale + low
+        })
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        // Straight through within the range, its ends included.
+        Some(|ctx| {
+            let Some(o) = ctx.node.options.as_fake_quant_options() else {
+                return Err(OpError::invalid("has no options"));
+            };
+            let Nudged { low, high, scale } = Nudged::new(o.min, o.max, o.num_bits, o.narrow_range)?;
+            backward(ctx, |b, x| b.where_between(b.grad, x, low - scale / 1024.0, high + scale / 1024.0))
         })
     }
 }

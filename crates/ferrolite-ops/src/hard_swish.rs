@@ -1,11 +1,16 @@
 //! HARD_SWISH: x · relu6(x + 3) / 6. Sources: LiteRT `kernels/activations.cc`, `reference/hard_swish.h`.
 
+use crate::common::backward::unary as backward;
+use crate::common::cases;
 use crate::common::elementwise::{Quantized, check_type, infer_unary, rounding_divide_by_pot_i16, unary, unary_float};
 use crate::common::requant::{quantize_multiplier, saturating_rounding_doubling_high_mul_i16 as rounding_mul};
-use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::common::vector;
+use crate::gradient::Gradient;
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure, for_quantized};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_kernels::Unary;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use std::ops::RangeInclusive;
 
 /// HARD_SWISH.
@@ -37,8 +42,47 @@ impl OpDef for HardSwish {
         for_quantized!(ty, T => unary(move |x: T| T::saturate(p.apply(x.widen()).into())))
     }
 
+    fn fast(&self) -> &'static [FastKernel] {
+        &[
+            FastKernel {
+                name: "hard_swish_f32",
+                supports: vector::is_f32,
+                prepare: |_, isa| vector::unary("hard_swish_f32", isa, Unary::HardSwish),
+            },
+            FastKernel {
+                name: "hard_swish_8bit_table",
+                supports: vector::is_8_bit,
+                prepare: |node, _| vector::table("hard_swish_8bit_table", &HardSwish, node),
+            },
+        ]
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule { int16: false, ..QuantRule::UNARY })
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        // x / 3 + 1 / 2 between −3 and 3, 1 above
+        Some(|ctx| {
+            backward(ctx, |b, x| {
+                let inside = b.where_between(b.grad, x, -3.0, 3.0);
+                let above = b.where_between(b.grad, x, 3.0, f32::INFINITY);
+                let third = b.scale(x, 1.0 / 3.0);
+                let half = b.scalar(0.5);
+                let slope = b.add(third, half);
+                let inside = b.mul(inside, slope);
+                b.add(inside, above)
+            })
+        })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let types = [
+            (TensorType::Float32, None),
+            (TensorType::Int8, Some((0.06, -100))),
+            (TensorType::UInt8, Some((0.06, 28))),
+        ];
+        cases::unary(BuiltinOperator::HARD_SWISH, &BuiltinOptions::NONE, &types)
     }
 }
 

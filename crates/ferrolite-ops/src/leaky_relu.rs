@@ -2,14 +2,21 @@
 //!
 //! Sources: LiteRT `kernels/activations.cc`, `reference/{leaky_relu,prelu}.h`.
 
+use crate::common::backward::Backward;
+use crate::common::backward::unary as backward;
 use crate::common::broadcast::{binary, broadcast_shape};
+use crate::common::cases;
 use crate::common::elementwise::{Quantized, check_type, infer_unary, unary, unary_float};
 use crate::common::requant::Multiplier;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::common::vector;
+use crate::gradient::Gradient;
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::Shape;
 use crate::{OpError, ensure, for_quantized};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_kernels::Unary;
+use ferrolite_model::schema::LeakyReluOptionsT;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use half::{bf16, f16};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
@@ -29,6 +36,10 @@ const TYPES: [TensorType; 6] = [
     TensorType::Int16,
 ];
 
+fn slope(node: &NodeView<'_>) -> f32 {
+    node.options.as_leaky_relu_options().map_or(0.0, |o| o.alpha)
+}
+
 impl OpDef for LeakyRelu {
     fn id(&self) -> OpId {
         OpId::Builtin(BuiltinOperator::LEAKY_RELU)
@@ -43,7 +54,7 @@ impl OpDef for LeakyRelu {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        let slope = node.options.as_leaky_relu_options().map_or(0.0, |o| o.alpha);
+        let slope = slope(node);
         let input = node.input(0)?;
         check_type(input.ty, &TYPES)?;
         if input.ty.is_float() {
@@ -67,8 +78,45 @@ impl OpDef for LeakyRelu {
         }))
     }
 
+    fn fast(&self) -> &'static [FastKernel] {
+        &[
+            FastKernel {
+                name: "leaky_relu_f32",
+                supports: vector::is_f32,
+                prepare: |node, isa| vector::unary("leaky_relu_f32", isa, Unary::LeakyRelu(slope(node))),
+            },
+            FastKernel {
+                name: "leaky_relu_8bit_table",
+                supports: vector::is_8_bit,
+                prepare: |node, _| vector::table("leaky_relu_8bit_table", &LeakyRelu, node),
+            },
+        ]
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::UNARY)
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(|ctx| {
+            let slope = ctx.node.options.as_leaky_relu_options().map_or(0.0, |o| o.alpha);
+            backward(ctx, |b, x| {
+                let above = b.where_positive(b.grad, x);
+                let below = b.sub(b.grad, above);
+                let below = b.scale(below, slope);
+                b.add(above, below)
+            })
+        })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let types =
+            [(TensorType::Float32, None), (TensorType::Int8, Some((0.04, -60))), (TensorType::UInt8, Some((0.04, 68)))];
+        cases::unary(
+            BuiltinOperator::LEAKY_RELU,
+            &BuiltinOptions::LeakyReluOptions(Box::new(LeakyReluOptionsT { alpha: 0.3 })),
+            &types,
+        )
     }
 }
 
@@ -131,5 +179,21 @@ impl OpDef for Prelu {
 
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule { int16: false, ..QuantRule::BINARY })
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(|ctx| {
+            let mut b = Backward::new(ctx)?;
+            let (x, slope) = (b.input(0)?, b.input(1)?);
+            let above = b.where_positive(b.grad, x);
+            let below = b.sub(b.grad, above);
+            b.both(
+                |b| {
+                    let below = b.mul(below, slope);
+                    Ok(b.add(above, below))
+                },
+                |b| Ok(b.mul(below, x)),
+            )
+        })
     }
 }

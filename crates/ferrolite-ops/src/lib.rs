@@ -28,12 +28,15 @@ macro_rules! operators {
 
 // One line per folder or file, in alphabetical order.
 operators! {
+    activation_grad: [ReluGrad],
     add_sub: [Add, Sub],
     batch_matmul: [BatchMatMul],
+    bias_grad: [BiasGrad],
     cast: [Cast],
     comparison: [EQUAL, NOT_EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL],
     concatenation: [Concatenation],
     conv_2d: [Conv2d],
+    conv_grad: [CONV_2D_INPUT_GRAD, CONV_2D_WEIGHT_GRAD, DEPTHWISE_INPUT_GRAD, DEPTHWISE_WEIGHT_GRAD],
     depthwise_conv_2d: [DepthwiseConv2d],
     div: [Div],
     elu: [Elu],
@@ -51,6 +54,7 @@ operators! {
     pack: [Pack, Unpack],
     pad: [Pad, PadV2],
     pool_2d: [AVERAGE_POOL_2D, MAX_POOL_2D],
+    pool_grad: [MAX_POOL_2D_GRAD, AVERAGE_POOL_2D_GRAD],
     pow: [Pow],
     quantize_dequantize: [Quantize, Dequantize],
     reduce: [MEAN, SUM, REDUCE_MAX, REDUCE_MIN, REDUCE_PROD, REDUCE_ANY, REDUCE_ALL],

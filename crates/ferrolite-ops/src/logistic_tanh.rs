@@ -3,13 +3,18 @@
 //! 8-bit types: a table of the float function; int16: an interpolated table. Outputs have prescribed scales.
 //! Sources: LiteRT `kernels/activations.cc`, `reference/logistic.h`.
 
+use crate::common::backward::unary as backward;
+use crate::common::cases;
 use crate::common::elementwise::{check_type, infer_unary, unary, unary_float};
 use crate::common::lut::{kernel8, table8};
 use crate::common::sigmoid::TableScale;
-use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::common::vector;
+use crate::gradient::Gradient;
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule};
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_kernels::Unary;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use std::ops::RangeInclusive;
 
 /// LOGISTIC.
@@ -77,9 +82,44 @@ impl OpDef for Logistic {
         }
     }
 
+    fn fast(&self) -> &'static [FastKernel] {
+        &[
+            FastKernel {
+                name: "logistic_f32",
+                supports: vector::is_f32,
+                prepare: |_, isa| vector::unary("logistic_f32", isa, Unary::Logistic),
+            },
+            FastKernel {
+                name: "logistic_8bit_table",
+                supports: vector::is_8_bit,
+                prepare: |node, _| vector::table("logistic_8bit_table", &Logistic, node),
+            },
+        ]
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         let output = OutputRule::Fixed { int8: (1.0 / 256.0, -128), int16: (1.0 / 32768.0, 0) };
         Some(QuantRule { output, ..QuantRule::UNARY })
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        // y · (1 − y)
+        Some(|ctx| {
+            backward(ctx, |b, _| {
+                let square = b.mul(b.output, b.output);
+                let slope = b.sub(b.output, square);
+                b.mul(b.grad, slope)
+            })
+        })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let types = [
+            (TensorType::Float32, None),
+            (TensorType::Int8, Some((1.0 / 256.0, -128))),
+            (TensorType::UInt8, Some((1.0 / 256.0, 0))),
+        ];
+        cases::unary(BuiltinOperator::LOGISTIC, &BuiltinOptions::NONE, &types)
     }
 }
 
@@ -109,8 +149,43 @@ impl OpDef for Tanh {
         }
     }
 
+    fn fast(&self) -> &'static [FastKernel] {
+        &[
+            FastKernel {
+                name: "tanh_f32",
+                supports: vector::is_f32,
+                prepare: |_, isa| vector::unary("tanh_f32", isa, Unary::Tanh),
+            },
+            FastKernel {
+                name: "tanh_8bit_table",
+                supports: vector::is_8_bit,
+                prepare: |node, _| vector::table("tanh_8bit_table", &Tanh, node),
+            },
+        ]
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         let output = OutputRule::Fixed { int8: (1.0 / 128.0, 0), int16: (1.0 / 32768.0, 0) };
         Some(QuantRule { output, ..QuantRule::UNARY })
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        // 1 − y²
+        Some(|ctx| {
+            backward(ctx, |b, _| {
+                let square = b.mul(b.output, b.output);
+                let lost = b.mul(b.grad, square);
+                b.sub(b.grad, lost)
+            })
+        })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let types = [
+            (TensorType::Float32, None),
+            (TensorType::Int8, Some((1.0 / 128.0, 0))),
+            (TensorType::UInt8, Some((1.0 / 128.0, 128))),
+        ];
+        cases::unary(BuiltinOperator::TANH, &BuiltinOptions::NONE, &types)
     }
 }

@@ -1,12 +1,17 @@
 //! MAXIMUM and MINIMUM: elementwise, with broadcasting. Quantized tensors share their parameters, so that stored values
 //! compare directly.
 
+use crate::common::backward::Backward;
 use crate::common::broadcast::{binary, broadcast_shape};
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::common::cases;
+use crate::common::vector;
+use crate::gradient::Gradient;
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule};
 use crate::tensor::Element;
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_kernels::Binary;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorId, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -14,13 +19,32 @@ use std::ops::RangeInclusive;
 pub struct Extremum {
     op: BuiltinOperator,
     maximum: bool,
+    fast: &'static [FastKernel],
 }
 
+const UNBOUNDED: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
+
 /// MAXIMUM.
-pub const MAXIMUM: Extremum = Extremum { op: BuiltinOperator::MAXIMUM, maximum: true };
+pub const MAXIMUM: Extremum = Extremum {
+    op: BuiltinOperator::MAXIMUM,
+    maximum: true,
+    fast: &[FastKernel {
+        name: "maximum_f32",
+        supports: vector::is_long_f32,
+        prepare: |node, isa| vector::binary("maximum_f32", node, isa, Binary::Max, UNBOUNDED),
+    }],
+};
 
 /// MINIMUM.
-pub const MINIMUM: Extremum = Extremum { op: BuiltinOperator::MINIMUM, maximum: false };
+pub const MINIMUM: Extremum = Extremum {
+    op: BuiltinOperator::MINIMUM,
+    maximum: false,
+    fast: &[FastKernel {
+        name: "minimum_f32",
+        supports: vector::is_long_f32,
+        prepare: |node, isa| vector::binary("minimum_f32", node, isa, Binary::Min, UNBOUNDED),
+    }],
+};
 
 impl OpDef for Extremum {
     fn id(&self) -> OpId {
@@ -53,8 +77,24 @@ impl OpDef for Extremum {
         }
     }
 
+    fn fast(&self) -> &'static [FastKernel] {
+        self.fast
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule { output: OutputRule::SameAsInput, ..QuantRule::BINARY })
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        let (larger, smaller): (Gradient, Gradient) = (
+            |ctx| chosen(Backward::new(ctx)?, |b| Ok(b.sub(b.input(0)?, b.input(1)?))),
+            |ctx| chosen(Backward::new(ctx)?, |b| Ok(b.sub(b.input(1)?, b.input(0)?))),
+        );
+        Some(if self.maximum { larger } else { smaller })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::binary(self.op, &[("", BuiltinOptions::NONE)], &[TensorType::Float32])
     }
 }
 
@@ -67,4 +107,14 @@ impl Extremum {
             binary(node, |a: T, b: T| if a < b { a } else { b })
         }
     }
+}
+
+/// The gradient goes to input 0 where `lead` is positive, elsewhere to input 1.
+fn chosen(
+    mut b: Backward<'_, '_>,
+    lead: impl Fn(&mut Backward<'_, '_>) -> Result<TensorId, OpError>,
+) -> Result<Vec<Option<TensorId>>, OpError> {
+    let lead = lead(&mut b)?;
+    let first = b.where_positive(b.grad, lead);
+    b.both(|_| Ok(first), |b| Ok(b.sub(b.grad, first)))
 }

@@ -2,13 +2,18 @@
 //!
 //! Sources: LiteRT `kernels/mul.cc`, `reference/mul.h`, `reference/integer_ops/mul.h`.
 
-use crate::common::activation::{float_range, integer_range, quantized_range};
+use crate::common::activation::{finite_range, integer_range, quantized_range};
+use crate::common::backward::Backward;
 use crate::common::broadcast::{binary, broadcast_shape};
+use crate::common::cases;
 use crate::common::elementwise::{Quantized, check_type, clamp, is_quantized};
 use crate::common::requant::{Multiplier, rounding_divide_by_pot, saturating_rounding_doubling_high_mul_i16};
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::common::vector;
+use crate::gradient::Gradient;
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure, for_quantized};
+use ferrolite_kernels::Binary;
 use ferrolite_model::schema::ActivationFunctionType;
 use ferrolite_model::{BuiltinOperator, TensorType};
 use half::{bf16, f16};
@@ -61,15 +66,15 @@ impl OpDef for Mul {
         let ty = node.output(0)?.ty;
         match ty {
             TensorType::Float32 => {
-                let (low, high) = float_range(activation)?;
+                let (low, high) = finite_range(activation)?;
                 binary(node, move |a: f32, b: f32| clamp(a * b, low, high))
             }
             TensorType::Float16 => {
-                let (low, high) = float_range(activation)?;
+                let (low, high) = finite_range(activation)?;
                 binary(node, move |a: f16, b: f16| f16::from_f32(clamp(a.to_f32() * b.to_f32(), low, high)))
             }
             TensorType::BFloat16 => {
-                let (low, high) = float_range(activation)?;
+                let (low, high) = finite_range(activation)?;
                 binary(node, move |a: bf16, b: bf16| bf16::from_f32(clamp(a.to_f32() * b.to_f32(), low, high)))
             }
             TensorType::Complex64 => binary(node, |[a, b]: [f32; 2], [c, d]: [f32; 2]| [a * c - b * d, a * d + b * c]),
@@ -97,8 +102,40 @@ impl OpDef for Mul {
         }
     }
 
+    fn fast(&self) -> &'static [FastKernel] {
+        &[
+            FastKernel {
+                name: "mul_f32",
+                supports: vector::is_long_f32,
+                prepare: |node, isa| vector::binary("mul_f32", node, isa, Binary::Mul, finite_range(activation(node))?),
+            },
+            FastKernel {
+                name: "mul_8bit_table",
+                supports: vector::is_large_8_bit,
+                prepare: |node, _| vector::table2("mul_8bit_table", &Mul, node),
+            },
+        ]
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::BINARY)
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(|ctx| {
+            let activation = ctx.node.options.as_mul_options().map(|o| o.fused_activation_function);
+            let mut b = Backward::new(ctx)?;
+            b.through(activation.unwrap_or_default())?;
+            b.both(|b| Ok(b.mul(b.grad, b.input(1)?)), |b| Ok(b.mul(b.grad, b.input(0)?)))
+        })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::binary(
+            BuiltinOperator::MUL,
+            &cases::activations(BuiltinOperator::MUL),
+            &[TensorType::Float32, TensorType::Int8, TensorType::UInt8],
+        )
     }
 }
 

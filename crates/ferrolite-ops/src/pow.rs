@@ -1,7 +1,9 @@
 //! POW: elementwise power, with broadcasting. Negative integer exponents are an error.
 
+use crate::common::backward::Backward;
 use crate::common::broadcast::{Broadcast, binary, broadcast_shape};
 use crate::common::elementwise::check_type;
+use crate::gradient::Gradient;
 use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::{OpError, ensure};
 use ferrolite_model::{BuiltinOperator, TensorType};
@@ -38,6 +40,28 @@ impl OpDef for Pow {
             ensure!(b.iter().all(|&b| b >= 0), "an int32 exponent is negative");
             // LiteRT goes through double precision; that is exact until it overflows, where wrapping is as good.
             walk.map(a, b, io.outputs[0].slice::<i32>()?, |a, b| a.wrapping_pow(b as u32))
+        })
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(|ctx| {
+            let mut back = Backward::new(ctx)?;
+            let (a, b) = (back.input(0)?, back.input(1)?);
+            // d(a^b) = da · b · a^(b − 1) + db · a^b · ln a
+            back.both(
+                |back| {
+                    let one = back.scalar(1.0);
+                    let exponent = back.emit_like(BuiltinOperator::SUB, &[b, one], b);
+                    let power = back.emit(BuiltinOperator::POW, &[a, exponent]);
+                    let slope = back.mul(power, b);
+                    Ok(back.mul(back.grad, slope))
+                },
+                |back| {
+                    let log = back.emit_like(BuiltinOperator::LOG, &[a], a);
+                    let slope = back.mul(back.output, log);
+                    Ok(back.mul(back.grad, slope))
+                },
+            )
         })
     }
 }

@@ -2,13 +2,16 @@
 //!
 //! Sources: LiteRT `kernels/{quantize.cc,dequantize.h}`, `reference/{quantize,requantize,dequantize}.h`.
 
+use crate::common::cases;
 use crate::common::elementwise::{Quantized, unary};
 use crate::common::packed;
 use crate::common::requant::Multiplier;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::common::vector;
+use crate::op::{Case, FastKernel, FnKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
 use crate::tensor::TensorInfo;
 use crate::{OpError, ensure, for_quantized};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_kernels::{dequantize_i8_f32, f16_to_f32, quantize_f32_i8};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use half::{bf16, f16};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
@@ -125,7 +128,89 @@ impl OpDef for Quantize {
             })),
         }
     }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        QUANTIZE
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let float = (TensorType::Float32, None);
+        let (int8, other) = ((TensorType::Int8, Some((0.007, 5))), (TensorType::Int8, Some((0.01, -9))));
+        let uint8 = (TensorType::UInt8, Some((0.007, 133)));
+        let mut all = Vec::new();
+        for shape in [&[37][..], &[3, 41, 71], &[5, 131, 129]] {
+            for (from, to) in [(float, int8), (float, uint8), (int8, other), (int8, uint8), (uint8, int8)] {
+                let name = format!("{} {} {shape:?}", from.0, to.0);
+                let inputs = [(from.0, shape, from.1)];
+                all.extend(cases::case(
+                    name,
+                    BuiltinOperator::QUANTIZE,
+                    BuiltinOptions::NONE,
+                    &inputs,
+                    (to.0, shape, to.1),
+                ));
+            }
+        }
+        all
+    }
 }
+
+/// Whether a tensor has one type and one scale.
+fn is_per_tensor(tensor: Result<&TensorInfo<'_>, OpError>, ty: TensorType) -> bool {
+    tensor.is_ok_and(|t| t.ty == ty && t.scale_zero_point().is_ok())
+}
+
+const QUANTIZE: &[FastKernel] = &[
+    FastKernel {
+        name: "quantize_f32_i8",
+        supports: |node| vector::is_f32(node) && is_per_tensor(node.output(0), TensorType::Int8),
+        prepare: |node, isa| {
+            let (scale, zero) = node.output(0)?.scale_zero_point()?;
+            Ok(Box::new(FnKernel("quantize_f32_i8", move |io: &mut Io<'_>| {
+                let input = io.input(0)?.slice::<f32>()?;
+                let output = io.outputs[0].slice::<i8>()?;
+                ensure!(output.len() == input.len(), "a kernel was prepared for another shape");
+                quantize_f32_i8(io.pool, isa, input, scale, zero, output);
+                Ok(())
+            })))
+        },
+    },
+    FastKernel {
+        name: "requantize_8bit_table",
+        supports: vector::is_8_bit,
+        prepare: |node, _| vector::table("requantize_8bit_table", &Quantize, node),
+    },
+];
+
+const DEQUANTIZE: &[FastKernel] = &[
+    FastKernel {
+        name: "dequantize_i8_f32",
+        supports: |node| is_per_tensor(node.input(0), TensorType::Int8),
+        prepare: |node, isa| {
+            let (scale, zero) = node.input(0)?.scale_zero_point()?;
+            Ok(Box::new(FnKernel("dequantize_i8_f32", move |io: &mut Io<'_>| {
+                let input = io.input(0)?.slice::<i8>()?;
+                let output = io.outputs[0].slice::<f32>()?;
+                ensure!(output.len() == input.len(), "a kernel was prepared for another shape");
+                dequantize_i8_f32(io.pool, isa, input, scale, zero, output);
+                Ok(())
+            })))
+        },
+    },
+    FastKernel {
+        name: "f16_to_f32",
+        supports: |node| node.input(0).is_ok_and(|t| t.ty == TensorType::Float16),
+        prepare: |_, isa| {
+            Ok(Box::new(FnKernel("f16_to_f32", move |io: &mut Io<'_>| {
+                let input = io.input(0)?.slice::<f16>()?;
+                let output = io.outputs[0].slice::<f32>()?;
+                ensure!(output.len() == input.len(), "a kernel was prepared for another shape");
+                f16_to_f32(io.pool, isa, bytemuck::cast_slice(input), output);
+                Ok(())
+            })))
+        },
+    },
+];
 
 /// round(x / scale) + zero point, halves away from zero.
 #[inline]
@@ -218,6 +303,30 @@ impl OpDef for Dequantize {
                 Ok(())
             })),
         }
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        DEQUANTIZE
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let float = (TensorType::Float32, None);
+        let (int8, half) = ((TensorType::Int8, Some((0.007, 5))), (TensorType::Float16, None));
+        let mut all = Vec::new();
+        for shape in [&[37][..], &[3, 41, 71], &[5, 131, 129]] {
+            for (from, to) in [(int8, float), (half, float)] {
+                let name = format!("{} {} {shape:?}", from.0, to.0);
+                let inputs = [(from.0, shape, from.1)];
+                all.extend(cases::case(
+                    name,
+                    BuiltinOperator::DEQUANTIZE,
+                    BuiltinOptions::NONE,
+                    &inputs,
+                    (to.0, shape, to.1),
+                ));
+            }
+        }
+        all
     }
 }
 

@@ -3,12 +3,14 @@
 //! SELECT takes x and y of one shape and a condition of the same shape, a scalar, or one value per index of the first
 //! dimension; SELECT_V2 broadcasts all three. Source: LiteRT `kernels/select.cc`.
 
+use crate::common::backward::Backward;
 use crate::common::broadcast::{Broadcast, broadcast_shape};
+use crate::gradient::{Gradient, GradientCtx};
 use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::quantize::{OutputRule, QuantRule};
 use crate::tensor::Shape;
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, TensorId, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -102,9 +104,28 @@ impl OpDef for SelectV2 {
     fn quantize(&self) -> Option<QuantRule> {
         Some(RULE)
     }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(gradient)
+    }
 }
 
 const RULE: QuantRule = QuantRule { activations: Some(&[1, 2]), output: OutputRule::SameAsInput, ..QuantRule::UNARY };
+
+/// x gets the gradient where the condition holds, y elsewhere.
+fn gradient(ctx: &mut GradientCtx<'_>) -> Result<Vec<Option<TensorId>>, OpError> {
+    let mut b = Backward::new(ctx)?;
+    let condition = b.input(0)?;
+    let zero = b.scalar(0.0);
+    let mut grads = vec![None; 3];
+    for (i, [on, off]) in [(1, [b.grad, zero]), (2, [zero, b.grad])] {
+        if b.needs(i) {
+            let grad = b.emit(BuiltinOperator::SELECT_V2, &[condition, on, off]);
+            grads[i] = Some(b.reduce(grad, b.input(i)?)?);
+        }
+    }
+    Ok(grads)
+}
 
 /// A conditional copy: only the width of the elements matters.
 fn kernel(node: &NodeView<'_>, condition: &[usize]) -> Result<Box<dyn Kernel>, OpError> {

@@ -1,12 +1,15 @@
 //! SQUARED_DIFFERENCE: (a − b)², with broadcasting. Source: LiteRT `kernels/squared_difference.cc`.
 
+use crate::common::backward::Backward;
 use crate::common::broadcast::{binary, broadcast_shape};
+use crate::common::cases;
 use crate::common::elementwise::{Quantized, check_type};
 use crate::common::requant::Multiplier;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::gradient::Gradient;
+use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -46,6 +49,20 @@ impl OpDef for SquaredDifference {
 
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule { int16: false, ..QuantRule::BINARY })
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(|ctx| {
+            let mut b = Backward::new(ctx)?;
+            let difference = b.sub(b.input(0)?, b.input(1)?);
+            let twice = b.scale(difference, 2.0);
+            let grad = b.mul(b.grad, twice);
+            b.both(|_| Ok(grad), |b| Ok(b.neg(grad)))
+        })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::binary(BuiltinOperator::SQUARED_DIFFERENCE, &[("", BuiltinOptions::NONE)], &[TensorType::Float32])
     }
 }
 

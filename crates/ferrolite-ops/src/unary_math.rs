@@ -3,14 +3,19 @@
 //! Each has a float function; some have integer or quantized forms. Sources: LiteRT
 //! `kernels/{elementwise,exp,neg,floor,ceil,round}.cc`.
 
+use crate::common::backward::unary as backward;
+use crate::common::cases;
 use crate::common::elementwise::{Quantized, check_type, infer_unary, is_quantized, unary, unary_float};
-use crate::common::fixedpoint::inverse_sqrt;
+use crate::common::inverse_sqrt::inverse_sqrt;
 use crate::common::lut::{Table16, kernel8, table8};
 use crate::common::requant::Multiplier;
-use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId, reference};
+use crate::common::vector;
+use crate::gradient::Gradient;
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId, reference};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_kernels::Unary;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use std::ops::RangeInclusive;
 
 /// Makes the kernel for types other than floats.
@@ -26,6 +31,8 @@ pub struct Math {
     integer: IntegerKernel,
     /// How it is quantized, if it is.
     rule: Option<QuantRule>,
+    fast: &'static [FastKernel],
+    gradient: Option<Gradient>,
 }
 
 fn no_integers(node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
@@ -33,7 +40,7 @@ fn no_integers(node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
 }
 
 const fn float_only(op: BuiltinOperator, version: i32, float: fn(f32) -> f32) -> Math {
-    Math { op, version, float, integers: &[], integer: no_integers, rule: None }
+    Math { op, version, float, integers: &[], integer: no_integers, rule: None, fast: &[], gradient: None }
 }
 
 const QUANTIZED: &[TensorType] = &[TensorType::Int8, TensorType::Int16];
@@ -46,11 +53,40 @@ pub const ABS: Math = Math {
     integers: &[TensorType::Int8, TensorType::Int16, TensorType::Int32],
     integer: abs,
     rule: Some(QuantRule::UNARY),
+    fast: &[
+        FastKernel {
+            name: "abs_f32",
+            supports: vector::is_f32,
+            prepare: |_, isa| vector::unary("abs_f32", isa, Unary::Abs),
+        },
+        FastKernel {
+            name: "abs_8bit_table",
+            supports: vector::is_8_bit,
+            prepare: |node, _| vector::table("abs_8bit_table", &ABS, node),
+        },
+    ],
+    gradient: Some(|ctx| {
+        backward(ctx, |b, x| {
+            let above = b.where_positive(b.grad, x);
+            let minus = b.neg(x);
+            let below = b.where_positive(b.grad, minus);
+            b.sub(above, below)
+        })
+    }),
 };
 /// CEIL.
 pub const CEIL: Math = float_only(BuiltinOperator::CEIL, 1, f32::ceil);
 /// COS.
-pub const COS: Math = float_only(BuiltinOperator::COS, 2, f32::cos);
+pub const COS: Math = Math {
+    gradient: Some(|ctx| {
+        backward(ctx, |b, x| {
+            let sine = b.emit(BuiltinOperator::SIN, &[x]);
+            let product = b.mul(b.grad, sine);
+            b.neg(product)
+        })
+    }),
+    ..float_only(BuiltinOperator::COS, 2, f32::cos)
+};
 /// EXP.
 pub const EXP: Math = Math {
     op: BuiltinOperator::EXP,
@@ -59,6 +95,19 @@ pub const EXP: Math = Math {
     integers: QUANTIZED,
     integer: |node| by_table(node, f32::exp),
     rule: Some(QuantRule::UNARY),
+    fast: &[
+        FastKernel {
+            name: "exp_f32",
+            supports: vector::is_f32,
+            prepare: |_, isa| vector::unary("exp_f32", isa, Unary::Exp),
+        },
+        FastKernel {
+            name: "exp_8bit_table",
+            supports: vector::is_8_bit,
+            prepare: |node, _| vector::table("exp_8bit_table", &EXP, node),
+        },
+    ],
+    gradient: Some(|ctx| backward(ctx, |b, _| b.mul(b.grad, b.output))),
 };
 /// FLOOR.
 pub const FLOOR: Math = float_only(BuiltinOperator::FLOOR, 1, f32::floor);
@@ -70,6 +119,12 @@ pub const LOG: Math = Math {
     integers: QUANTIZED,
     integer: log,
     rule: Some(QuantRule::UNARY),
+    fast: &[FastKernel {
+        name: "log_8bit_table",
+        supports: vector::is_8_bit,
+        prepare: |node, _| vector::table("log_8bit_table", &LOG, node),
+    }],
+    gradient: Some(|ctx| backward(ctx, |b, x| b.div(b.grad, x))),
 };
 /// NEG.
 pub const NEG: Math = Math {
@@ -79,6 +134,19 @@ pub const NEG: Math = Math {
     integers: &[TensorType::Int8, TensorType::Int16, TensorType::Int32, TensorType::Int64],
     integer: negate,
     rule: None,
+    fast: &[
+        FastKernel {
+            name: "neg_f32",
+            supports: vector::is_f32,
+            prepare: |_, isa| vector::unary("neg_f32", isa, Unary::Neg),
+        },
+        FastKernel {
+            name: "neg_8bit_table",
+            supports: vector::is_8_bit,
+            prepare: |node, _| vector::table("neg_8bit_table", &NEG, node),
+        },
+    ],
+    gradient: Some(|ctx| backward(ctx, |b, _| b.neg(b.grad))),
 };
 /// ROUND: halves to even.
 pub const ROUND: Math = float_only(BuiltinOperator::ROUND, 1, f32::round_ties_even);
@@ -90,9 +158,31 @@ pub const RSQRT: Math = Math {
     integers: QUANTIZED,
     integer: rsqrt,
     rule: Some(QuantRule::UNARY),
+    fast: &[FastKernel {
+        name: "rsqrt_f32",
+        supports: vector::is_f32,
+        prepare: |_, isa| vector::unary("rsqrt_f32", isa, Unary::Rsqrt),
+    }],
+    gradient: Some(|ctx| {
+        // −½ y³
+        backward(ctx, |b, _| {
+            let square = b.mul(b.output, b.output);
+            let cube = b.mul(square, b.output);
+            let slope = b.scale(cube, -0.5);
+            b.mul(b.grad, slope)
+        })
+    }),
 };
 /// SIN.
-pub const SIN: Math = float_only(BuiltinOperator::SIN, 2, f32::sin);
+pub const SIN: Math = Math {
+    gradient: Some(|ctx| {
+        backward(ctx, |b, x| {
+            let cosine = b.emit(BuiltinOperator::COS, &[x]);
+            b.mul(b.grad, cosine)
+        })
+    }),
+    ..float_only(BuiltinOperator::SIN, 2, f32::sin)
+};
 /// SQRT.
 pub const SQRT: Math = Math {
     op: BuiltinOperator::SQRT,
@@ -101,9 +191,33 @@ pub const SQRT: Math = Math {
     integers: QUANTIZED,
     integer: sqrt,
     rule: Some(QuantRule::UNARY),
+    fast: &[FastKernel {
+        name: "sqrt_f32",
+        supports: vector::is_f32,
+        prepare: |_, isa| vector::unary("sqrt_f32", isa, Unary::Sqrt),
+    }],
+    gradient: Some(|ctx| {
+        backward(ctx, |b, _| {
+            let half = b.scale(b.grad, 0.5);
+            b.div(half, b.output)
+        })
+    }),
 };
 /// SQUARE.
-pub const SQUARE: Math = float_only(BuiltinOperator::SQUARE, 1, |x| x * x);
+pub const SQUARE: Math = Math {
+    gradient: Some(|ctx| {
+        backward(ctx, |b, x| {
+            let twice = b.scale(x, 2.0);
+            b.mul(b.grad, twice)
+        })
+    }),
+    fast: &[FastKernel {
+        name: "square_f32",
+        supports: vector::is_f32,
+        prepare: |_, isa| vector::unary("square_f32", isa, Unary::Square),
+    }],
+    ..float_only(BuiltinOperator::SQUARE, 1, |x| x * x)
+};
 
 const FLOATS: [TensorType; 3] = [TensorType::Float32, TensorType::Float16, TensorType::BFloat16];
 
@@ -130,8 +244,26 @@ impl OpDef for Math {
         unary_float(ty, self.float)
     }
 
+    fn fast(&self) -> &'static [FastKernel] {
+        self.fast
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         self.rule
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        self.gradient
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let mut types = vec![(TensorType::Float32, None)];
+        // Square roots of int8 refuse negative numbers, which the inputs would hold.
+        let roots = [BuiltinOperator::SQRT, BuiltinOperator::RSQRT];
+        if self.integers.contains(&TensorType::Int8) && !roots.contains(&self.op) {
+            types.push((TensorType::Int8, Some((0.04, -50))));
+        }
+        cases::unary(self.op, &BuiltinOptions::NONE, &types)
     }
 }
 

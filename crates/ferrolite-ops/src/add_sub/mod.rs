@@ -2,11 +2,17 @@
 
 mod reference;
 
+use crate::common::activation::finite_range;
+use crate::common::backward::Backward;
 use crate::common::broadcast::broadcast_shape;
+use crate::common::cases;
 use crate::common::elementwise::check_type;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::common::vector;
+use crate::gradient::Gradient;
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
+use ferrolite_kernels::Binary;
 use ferrolite_model::schema::{ActivationFunctionType, AddOptionsT, SubOptionsT};
 use ferrolite_model::{BuiltinOperator, TensorType};
 use smallvec::smallvec;
@@ -65,8 +71,40 @@ impl OpDef for Add {
         reference::kernel(node, false)
     }
 
+    fn fast(&self) -> &'static [FastKernel] {
+        &[
+            FastKernel {
+                name: "add_f32",
+                supports: vector::is_long_f32,
+                prepare: |node, isa| vector::binary("add_f32", node, isa, Binary::Add, finite_range(options(node).0)?),
+            },
+            FastKernel {
+                name: "add_8bit_table",
+                supports: vector::is_large_8_bit,
+                prepare: |node, _| vector::table2("add_8bit_table", &Add, node),
+            },
+        ]
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::BINARY)
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(|ctx| {
+            let activation = ctx.node.options.as_add_options().map(|o| o.fused_activation_function);
+            let mut b = Backward::new(ctx)?;
+            b.through(activation.unwrap_or_default())?;
+            b.both(|b| Ok(b.grad), |b| Ok(b.grad))
+        })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::binary(
+            BuiltinOperator::ADD,
+            &cases::activations(BuiltinOperator::ADD),
+            &[TensorType::Float32, TensorType::Int8, TensorType::UInt8],
+        )
     }
 }
 
@@ -87,7 +125,39 @@ impl OpDef for Sub {
         reference::kernel(node, true)
     }
 
+    fn fast(&self) -> &'static [FastKernel] {
+        &[
+            FastKernel {
+                name: "sub_f32",
+                supports: vector::is_long_f32,
+                prepare: |node, isa| vector::binary("sub_f32", node, isa, Binary::Sub, finite_range(options(node).0)?),
+            },
+            FastKernel {
+                name: "sub_8bit_table",
+                supports: vector::is_large_8_bit,
+                prepare: |node, _| vector::table2("sub_8bit_table", &Sub, node),
+            },
+        ]
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::BINARY)
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(|ctx| {
+            let activation = ctx.node.options.as_sub_options().map(|o| o.fused_activation_function);
+            let mut b = Backward::new(ctx)?;
+            b.through(activation.unwrap_or_default())?;
+            b.both(|b| Ok(b.grad), |b| Ok(b.neg(b.grad)))
+        })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::binary(
+            BuiltinOperator::SUB,
+            &cases::activations(BuiltinOperator::SUB),
+            &[TensorType::Float32, TensorType::Int8, TensorType::UInt8],
+        )
     }
 }

@@ -1,7 +1,7 @@
 //! Scalar ADD and SUB. Sources: LiteRT `kernels/{add,sub}.cc`, `reference/{add,sub}.h`.
 
 use super::options;
-use crate::common::activation::{float_range, integer_range, quantized_range};
+use crate::common::activation::{finite_range, integer_range, quantized_range};
 use crate::common::broadcast::binary;
 use crate::common::elementwise::{Quantized, checked_log2, clamp, is_quantized};
 use crate::common::requant::{Multiplier, rounding_divide_by_pot};
@@ -16,16 +16,16 @@ pub(super) fn kernel(node: &NodeView<'_>, subtract: bool) -> Result<Box<dyn Kern
     let sign = if subtract { -1.0 } else { 1.0 };
     match ty {
         TensorType::Float32 => {
-            let (low, high) = float_range(activation)?;
+            let (low, high) = finite_range(activation)?;
             // Multiplying by ±1 is exact, and NaN passes the clamp.
             binary(node, move |a: f32, b: f32| clamp(a + sign * b, low, high))
         }
         TensorType::Float16 => {
-            let (low, high) = float_range(activation)?;
+            let (low, high) = finite_range(activation)?;
             binary(node, move |a: f16, b: f16| f16::from_f32(clamp(a.to_f32() + sign * b.to_f32(), low, high)))
         }
         TensorType::BFloat16 => {
-            let (low, high) = float_range(activation)?;
+            let (low, high) = finite_range(activation)?;
             binary(node, move |a: bf16, b: bf16| bf16::from_f32(clamp(a.to_f32() + sign * b.to_f32(), low, high)))
         }
         TensorType::Int32 => {

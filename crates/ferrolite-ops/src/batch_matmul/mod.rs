@@ -1,14 +1,18 @@
 //! BATCH_MATMUL: matrix products over broadcast leading dimensions, either side optionally transposed.
 
 mod fast;
+mod gradient;
 mod infer;
 mod reference;
 
 use crate::OpError;
+use crate::gradient::Gradient;
 use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use ferrolite_model::BuiltinOperator;
 use std::ops::RangeInclusive;
+
+pub use gradient::emit_product;
 
 /// BATCH_MATMUL.
 pub struct BatchMatMul;
@@ -36,6 +40,10 @@ impl OpDef for BatchMatMul {
 
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::BINARY)
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(gradient::gradient)
     }
 
     fn macs(&self, node: &NodeView<'_>) -> u64 {

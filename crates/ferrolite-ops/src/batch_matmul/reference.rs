@@ -71,6 +71,7 @@ pub fn linear(node: &NodeView<'_>, p: &Problem) -> Linear {
         activation: ActivationFunctionType::NONE,
         single_precision_scales: true,
         real_requant: false,
+        narrow_sums: false,
         asymmetric: options(node).asymmetric_quantize_inputs,
     }
 }

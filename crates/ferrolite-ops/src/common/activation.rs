@@ -45,3 +45,9 @@ pub fn integer_range(activation: ActivationFunctionType, min: i64, max: i64) -> 
     let high = if high.is_finite() { max.min(high as i64) } else { max };
     Ok((low, high))
 }
+
+/// Range of ADD, SUB, MUL and DIV on floats: like LiteRT, they give the largest finite number for infinity.
+pub fn finite_range(activation: ActivationFunctionType) -> Result<(f32, f32), OpError> {
+    let (low, high) = float_range(activation)?;
+    Ok((low.max(f32::MIN), high.min(f32::MAX)))
+}

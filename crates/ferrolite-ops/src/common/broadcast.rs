@@ -141,6 +141,67 @@ impl<const N: usize> Broadcast<N> {
     }
 }
 
+/// A walk cut into pieces over which every input is one contiguous slice that repeats as often as the piece needs.
+#[derive(Clone, Debug)]
+pub struct Tiles<const N: usize> {
+    outer: Broadcast<N>,
+    /// Output elements of a piece.
+    pub len: usize,
+    /// Elements of each input's slice; they divide `len`.
+    pub inputs: [usize; N],
+}
+
+impl<const N: usize> Tiles<N> {
+    /// The largest pieces of a walk.
+    pub fn new(walk: &Broadcast<N>) -> Tiles<N> {
+        let mut inputs = [1; N];
+        let mut repeats = [false; N];
+        let (mut len, mut outer) = (1, walk.dims.len());
+        while outer > 0 {
+            let (size, d) = (walk.dims[outer - 1], outer - 1);
+            let fits = |i: usize| match walk.strides[i][d] {
+                0 => true,
+                stride => !repeats[i] && stride == len,
+            };
+            if !(0..N).all(fits) {
+                break;
+            }
+            for i in 0..N {
+                match walk.strides[i][d] {
+                    0 => repeats[i] |= size > 1,
+                    _ => inputs[i] *= size,
+                }
+            }
+            len *= size;
+            outer = d;
+        }
+        let mut rest = walk.clone();
+        rest.dims.truncate(outer);
+        rest.strides.iter_mut().for_each(|s| s.truncate(outer));
+        if outer == 0 {
+            rest.dims.push(1);
+            rest.strides.iter_mut().for_each(|s| s.push(0));
+        }
+        rest.output = rest.dims.iter().product();
+        Tiles { outer: rest, len, inputs }
+    }
+
+    /// How many pieces there are.
+    pub fn count(&self) -> usize {
+        self.outer.output
+    }
+
+    /// Calls `run(piece, input offsets)` for pieces of a range.
+    pub fn for_each(&self, pieces: Range<usize>, mut run: impl FnMut(usize, [usize; N])) {
+        let last = self.outer.dims.len() - 1;
+        self.outer.for_each(pieces, |piece, at, count| {
+            for k in 0..count {
+                run(piece + k, std::array::from_fn(|i| at[i] + k * self.outer.strides[i][last]));
+            }
+        });
+    }
+}
+
 impl Broadcast<2> {
     /// out = f(a, b).
     pub fn map<A: Copy, B: Copy, O>(
@@ -151,9 +212,23 @@ impl Broadcast<2> {
         f: impl Fn(A, B) -> O,
     ) -> Result<(), OpError> {
         self.check([a.len(), b.len()], out.len())?;
+        self.map_range(0..self.output, a, b, out, f);
+        Ok(())
+    }
+
+    /// out = f(a, b) for the part `out` of the output, which has the elements `range`.
+    pub fn map_range<A: Copy, B: Copy, O>(
+        &self,
+        range: Range<usize>,
+        a: &[A],
+        b: &[B],
+        out: &mut [O],
+        f: impl Fn(A, B) -> O,
+    ) {
         let (_, advances) = self.inner();
-        self.for_each(0..self.output, |start, [at_a, at_b], len| {
-            let out = &mut out[start..start + len];
+        let first = range.start;
+        self.for_each(range, |start, [at_a, at_b], len| {
+            let out = &mut out[start - first..start - first + len];
             match advances {
                 [true, true] => {
                     for ((o, &x), &y) in out.iter_mut().zip(&a[at_a..at_a + len]).zip(&b[at_b..at_b + len]) {
@@ -174,7 +249,6 @@ impl Broadcast<2> {
                 }
             }
         });
-        Ok(())
     }
 }
 
@@ -242,6 +316,18 @@ mod tests {
                 assert_eq!(seen, naive(&output, shapes)[start..], "{shapes:?}");
             }
         }
+        for shapes in patterns {
+            let output = broadcast_shape(&shapes).unwrap();
+            let tiles = Tiles::new(&Broadcast::new(&output, shapes).unwrap());
+            let mut seen = Vec::new();
+            tiles.for_each(0..tiles.count(), |piece, at| {
+                assert_eq!(piece * tiles.len, seen.len());
+                seen.extend((0..tiles.len).map(|k| [0, 1].map(|i| at[i] + k % tiles.inputs[i])));
+            });
+            assert_eq!(seen, naive(&output, shapes), "{shapes:?}");
+        }
+        let rows = Tiles::new(&Broadcast::new(&[2, 5, 3], [&[2, 5, 3], &[2, 1, 3]]).unwrap());
+        assert_eq!((rows.count(), rows.len, rows.inputs), (2, 15, [15, 3]));
         let merged = Broadcast::new(&[2, 3, 4], [&[2, 3, 4], &[1, 1, 1]]).unwrap();
         assert_eq!(merged.inner(), (24, [true, false]));
     }

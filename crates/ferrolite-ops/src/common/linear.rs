@@ -137,6 +137,8 @@ pub struct Linear {
     pub single_precision_scales: bool,
     /// Requantizes in double precision rather than fixed point.
     pub real_requant: bool,
+    /// int16 activations are summed in 32 bits: the options ask for an int32 bias.
+    pub narrow_sums: bool,
     /// Hybrid: quantizes the activations asymmetrically.
     pub asymmetric: bool,
 }
@@ -204,9 +206,10 @@ impl Linear {
             (Int8, Int8, Int8, None | Some(Int32)) => self.integer::<i8, i8, i8, i32>(node, contraction),
             (UInt8, UInt8, UInt8, None | Some(Int32)) => self.integer::<u8, u8, u8, i32>(node, contraction),
             (UInt8, UInt8, Int16, None | Some(Int32)) => self.integer::<u8, u8, i16, i32>(node, contraction),
-            // A 32-bit bias makes the sum 32 bits wide.
-            (Int16, Int8, Int16, Some(Int32)) => self.integer::<i16, i8, i16, i32>(node, contraction),
-            (Int16, Int8, Int16, None | Some(Int64)) => self.integer::<i16, i8, i16, i64>(node, contraction),
+            (Int16, Int8, Int16, None | Some(Int32)) if self.narrow_sums => {
+                self.integer::<i16, i8, i16, i32>(node, contraction)
+            }
+            (Int16, Int8, Int16, None | Some(Int32 | Int64)) => self.integer::<i16, i8, i16, i64>(node, contraction),
             (Int16, Int16, Int16, None | Some(Int32 | Int64)) => self.integer::<i16, i16, i16, i64>(node, contraction),
             _ => Err(OpError::unsupported(format!(
                 "input {}, weights {}, bias {}, output {out}",

@@ -1,11 +1,15 @@
 //! What several operators share.
 
 pub mod activation;
+pub mod backward;
 pub mod broadcast;
+pub mod cases;
 pub mod densify;
 pub mod elementwise;
 pub mod fast_linear;
 pub mod fixed_exp;
+pub mod hybrid;
+pub mod inverse_sqrt;
 pub mod fixedpoint;
 pub mod hybrid;
 pub mod linear;
@@ -21,5 +25,6 @@ pub mod strided;
 pub mod strings;
 #[cfg(test)]
 pub mod testing;
+pub mod vector;
 pub mod weights;
 pub mod window2d;

@@ -2,9 +2,10 @@
 
 use crate::common::window2d::Window2d;
 use crate::op::{InferResult, Inferred, NodeView};
+use crate::tensor::TensorInfo;
 use crate::{OpError, ensure};
 use ferrolite_model::TensorType;
-use ferrolite_model::schema::{ActivationFunctionType, Conv2DOptionsT};
+use ferrolite_model::schema::Conv2DOptionsT;
 use smallvec::smallvec;
 
 /// Sizes of a convolution.
@@ -39,15 +40,17 @@ pub fn options<'a>(node: &NodeView<'a>) -> Result<&'a Conv2DOptionsT, OpError> {
     node.options.as_conv_2_doptions().ok_or_else(|| OpError::invalid("no convolution options"))
 }
 
-/// The fused activation.
-pub fn activation(node: &NodeView<'_>) -> Result<ActivationFunctionType, OpError> {
-    Ok(options(node)?.fused_activation_function)
+/// The sizes of a node, checked.
+pub fn problem(node: &NodeView<'_>) -> Result<Problem, OpError> {
+    let p = sizes(options(node)?, node.input(0)?, node.input(1)?)?;
+    if let Some(bias) = node.optional_input(2) {
+        ensure!(bias.elements() == p.out_c, "bias {:?} for {} channels", bias.shape, p.out_c);
+    }
+    Ok(p)
 }
 
-/// The sizes, checked.
-pub fn problem(node: &NodeView<'_>) -> Result<Problem, OpError> {
-    let options = options(node)?;
-    let (input, filter) = (node.input(0)?, node.input(1)?);
+/// The sizes of a convolution, checked.
+pub fn sizes(options: &Conv2DOptionsT, input: &TensorInfo<'_>, filter: &TensorInfo<'_>) -> Result<Problem, OpError> {
     ensure!(filter.shape.len() == 4, "the filter has {} dimensions, not 4", filter.shape.len());
     ensure!(filter.shape.iter().all(|&d| d > 0), "the filter is empty: {:?}", filter.shape);
     let window = Window2d::new(
@@ -61,9 +64,6 @@ pub fn problem(node: &NodeView<'_>) -> Result<Problem, OpError> {
     ensure!(in_c % depth == 0, "filters of {depth} channels do not divide {in_c} input channels");
     let groups = in_c / depth;
     ensure!(out_c % groups == 0, "{groups} groups do not divide {out_c} output channels");
-    if let Some(bias) = node.optional_input(2) {
-        ensure!(bias.elements() == out_c, "bias {:?} for {out_c} channels", bias.shape);
-    }
     Ok(Problem { window, in_c, out_c, groups })
 }
 

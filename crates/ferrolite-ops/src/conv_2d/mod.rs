@@ -2,16 +2,18 @@
 //! (groups).
 
 mod fast;
+mod gradient;
 mod infer;
 mod reference;
 
 use crate::OpError;
+use crate::gradient::Gradient;
 use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule, WeightRule};
 use ferrolite_model::BuiltinOperator;
 use std::ops::RangeInclusive;
 
-pub use infer::check_zero_points;
+pub use infer::{Problem, check_zero_points, sizes};
 
 /// CONV_2D.
 pub struct Conv2d;
@@ -47,6 +49,10 @@ impl OpDef for Conv2d {
             int16: true,
             hybrid: true,
         })
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(gradient::gradient)
     }
 
     fn macs(&self, node: &NodeView<'_>) -> u64 {

@@ -1,10 +1,11 @@
 //! The specification.
 
-use super::infer::{Problem, activation, problem};
+use super::infer::{Problem, options, problem};
 use crate::OpError;
 use crate::common::linear::{Contraction, Linear, Number, Site};
 use crate::op::{Kernel, NodeView};
 use ferrolite_model::TensorType;
+use ferrolite_model::schema::TensorType as SchemaType;
 
 impl Contraction for Problem {
     #[inline]
@@ -54,9 +55,10 @@ pub fn linear(node: &NodeView<'_>, p: &Problem) -> Result<Linear, OpError> {
         weights: 1,
         bias: 2,
         channels: p.out_c,
-        activation: activation(node)?,
+        activation: options(node)?.fused_activation_function,
         single_precision_scales: node.input(0)?.ty == TensorType::UInt8,
         real_requant: false,
+        narrow_sums: options(node)?.quantized_bias_type == SchemaType::INT32,
         asymmetric,
     })
 }

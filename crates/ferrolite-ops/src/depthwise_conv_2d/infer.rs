@@ -3,6 +3,7 @@
 use crate::common::window2d::Window2d;
 use crate::conv_2d::check_zero_points;
 use crate::op::{InferResult, Inferred, NodeView};
+use crate::tensor::TensorInfo;
 use crate::{OpError, ensure};
 use ferrolite_model::schema::DepthwiseConv2DOptionsT;
 use smallvec::smallvec;
@@ -36,10 +37,21 @@ pub fn options<'a>(node: &NodeView<'a>) -> Result<&'a DepthwiseConv2DOptionsT, O
     node.options.as_depthwise_conv_2_doptions().ok_or_else(|| OpError::invalid("no depthwise convolution options"))
 }
 
-/// The sizes, checked. The depth multiplier follows from the shapes; files are known to hold a wrong one.
+/// The sizes of a node, checked.
 pub fn problem(node: &NodeView<'_>) -> Result<Problem, OpError> {
-    let options = options(node)?;
-    let (input, filter) = (node.input(0)?, node.input(1)?);
+    let p = sizes(options(node)?, node.input(0)?, node.input(1)?)?;
+    if let Some(bias) = node.optional_input(2) {
+        ensure!(bias.elements() == p.out_c(), "bias {:?} for {} channels", bias.shape, p.out_c());
+    }
+    Ok(p)
+}
+
+/// The sizes of a convolution, checked. The depth multiplier follows from the shapes; files are known to hold a wrong one.
+pub fn sizes(
+    options: &DepthwiseConv2DOptionsT,
+    input: &TensorInfo<'_>,
+    filter: &TensorInfo<'_>,
+) -> Result<Problem, OpError> {
     ensure!(filter.shape.len() == 4, "the filter has {} dimensions, not 4", filter.shape.len());
     ensure!(filter.shape[0] == 1, "the first dimension of the filter is {}, not 1", filter.shape[0]);
     ensure!(filter.shape.iter().all(|&d| d > 0), "the filter is empty: {:?}", filter.shape);
@@ -52,9 +64,6 @@ pub fn problem(node: &NodeView<'_>) -> Result<Problem, OpError> {
     )?;
     let (in_c, out_c) = (input.shape[3], filter.shape[3]);
     ensure!(out_c % in_c == 0, "{in_c} input channels do not divide {out_c} output channels");
-    if let Some(bias) = node.optional_input(2) {
-        ensure!(bias.elements() == out_c, "bias {:?} for {out_c} channels", bias.shape);
-    }
     Ok(Problem { window, in_c, multiplier: out_c / in_c })
 }
 

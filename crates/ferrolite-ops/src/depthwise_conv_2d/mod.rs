@@ -2,14 +2,18 @@
 //! multiplier).
 
 mod fast;
+mod gradient;
 mod infer;
 mod reference;
 
 use crate::OpError;
+use crate::gradient::Gradient;
 use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule, WeightRule};
 use ferrolite_model::BuiltinOperator;
 use std::ops::RangeInclusive;
+
+pub use infer::{Problem, sizes};
 
 /// DEPTHWISE_CONV_2D.
 pub struct DepthwiseConv2d;
@@ -45,6 +49,10 @@ impl OpDef for DepthwiseConv2d {
             int16: true,
             hybrid: true,
         })
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(gradient::gradient)
     }
 
     fn macs(&self, node: &NodeView<'_>) -> u64 {

@@ -51,6 +51,7 @@ pub fn linear(node: &NodeView<'_>, p: &Problem) -> Result<Linear, OpError> {
         activation: options(node)?.fused_activation_function,
         single_precision_scales: node.input(0)?.ty == TensorType::UInt8,
         real_requant: false,
+        narrow_sums: false,
         asymmetric: true,
     })
 }

@@ -1,10 +1,12 @@
 //! FULLY_CONNECTED: y = activation(x · wᵀ + bias), w of shape (units, depth).
 
 mod fast;
+mod gradient;
 mod infer;
 mod reference;
 
 use crate::OpError;
+use crate::gradient::Gradient;
 use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule, WeightRule};
 use ferrolite_model::BuiltinOperator;
@@ -44,6 +46,10 @@ impl OpDef for FullyConnected {
             int16: true,
             hybrid: true,
         })
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(gradient::gradient)
     }
 
     fn macs(&self, node: &NodeView<'_>) -> u64 {

@@ -5,6 +5,7 @@ use crate::common::linear::{Contraction, Linear, Number, Requant, Saturate, Site
 use crate::op::{Kernel, NodeView, reference as kernel};
 use crate::{OpError, ensure};
 use ferrolite_model::TensorType::{Int16, Int32, UInt8};
+use ferrolite_model::schema::TensorType as SchemaType;
 
 impl Contraction for Problem {
     #[inline]
@@ -48,6 +49,7 @@ pub fn linear(node: &NodeView<'_>, p: Problem) -> Result<Linear, OpError> {
         activation: options.fused_activation_function,
         single_precision_scales: true,
         real_requant: !fixed,
+        narrow_sums: options.quantized_bias_type == SchemaType::INT32,
         asymmetric: options.asymmetric_quantize_inputs,
     })
 }

@@ -5,6 +5,7 @@ mod reference;
 
 use crate::OpError;
 use crate::common::window2d::Window2d;
+use crate::gradient::Gradient;
 use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use ferrolite_model::BuiltinOperator;
@@ -38,7 +39,7 @@ fn options<'a>(node: &NodeView<'a>) -> Result<&'a Pool2DOptionsT, OpError> {
 }
 
 /// The window of a node's options over input 0.
-fn window(node: &NodeView<'_>) -> Result<Window2d, OpError> {
+pub fn window(node: &NodeView<'_>) -> Result<Window2d, OpError> {
     let options = options(node)?;
     let kernel = |n: i32| usize::try_from(n).map_err(|_| OpError::invalid(format!("window of size {n}")));
     Window2d::new(
@@ -79,5 +80,12 @@ impl OpDef for Pool2d {
 
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::SAME_SCALE)
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        match self.mode {
+            Mode::Average => Some(|ctx| crate::pool_grad::gradient(ctx, Mode::Average)),
+            Mode::Max => Some(|ctx| crate::pool_grad::gradient(ctx, Mode::Max)),
+        }
     }
 }

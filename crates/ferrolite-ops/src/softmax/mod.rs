@@ -1,9 +1,11 @@
 //! SOFTMAX and LOG_SOFTMAX along the last dimension.
 
 mod fast;
+mod gradient;
 mod log;
 mod reference;
 
+use crate::gradient::Gradient;
 use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule};
 use crate::{OpError, ensure};
@@ -71,6 +73,10 @@ impl OpDef for Softmax {
         let output = OutputRule::Fixed { int8: (1.0 / 256.0, -128), int16: (1.0 / 32768.0, 0) };
         Some(QuantRule { output, ..QuantRule::UNARY })
     }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(gradient::softmax)
+    }
 }
 
 impl OpDef for LogSoftmax {
@@ -99,5 +105,9 @@ impl OpDef for LogSoftmax {
     fn quantize(&self) -> Option<QuantRule> {
         let output = OutputRule::Fixed { int8: (16.0 / 256.0, 127), int16: (16.0 / 65536.0, 0) };
         Some(QuantRule { output, int16: false, ..QuantRule::UNARY })
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(gradient::log_softmax)
     }
 }

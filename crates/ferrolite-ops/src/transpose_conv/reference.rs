@@ -5,6 +5,7 @@ use crate::OpError;
 use crate::common::linear::{Contraction, Linear, Number, Site};
 use crate::op::{Kernel, NodeView};
 use ferrolite_model::TensorType;
+use ferrolite_model::schema::TensorType as SchemaType;
 
 impl Contraction for Problem {
     #[inline]
@@ -52,6 +53,7 @@ pub fn linear(node: &NodeView<'_>, p: &Problem) -> Result<Linear, OpError> {
         activation: options(node)?.fused_activation_function,
         single_precision_scales: node.input(2)?.ty == TensorType::UInt8,
         real_requant: false,
+        narrow_sums: options(node)?.quantized_bias_type == SchemaType::INT32,
         asymmetric: true,
     })
 }

@@ -1,0 +1,139 @@
+//! Fast kernels of elementwise operators: vector code for float32, tables for 8-bit types.
+
+use crate::OpError;
+use crate::common::broadcast::{Broadcast, Tiles};
+use crate::common::parallel::for_items;
+use crate::op::{FnKernel, Io, Kernel, NodeView, OpDef};
+use crate::tensor::{AlignedBytes, OutputData, Shape, TensorMut, TensorRef};
+use ferrolite_kernels::{Binary, Isa, ThreadPool, Unary, binary_f32, lut_i8, unary_f32};
+use ferrolite_model::TensorType;
+use smallvec::{SmallVec, smallvec};
+
+/// Output elements below which a thread is not worth waking.
+const GRAIN: usize = 16 << 10;
+
+/// Whether input 0 is float32.
+pub fn is_f32(node: &NodeView<'_>) -> bool {
+    node.input(0).is_ok_and(|t| t.ty == TensorType::Float32)
+}
+
+/// out = op(input 0), in float32.
+pub fn unary(name: &'static str, isa: Isa, op: Unary) -> Result<Box<dyn Kernel>, OpError> {
+    Ok(Box::new(FnKernel(name, move |io: &mut Io<'_>| {
+        let input = io.input(0)?.slice::<f32>()?;
+        let output = io.outputs[0].slice::<f32>()?;
+        crate::ensure!(input.len() == output.len(), "a kernel was prepared for other shapes");
+        unary_f32(io.pool, isa, op, input, output);
+        Ok(())
+    })))
+}
+
+/// Whether [`binary`] is of use: float32, and pieces that are long enough for vectors.
+pub fn is_long_f32(node: &NodeView<'_>) -> bool {
+    is_f32(node) && Broadcast::<2>::of(node).is_ok_and(|walk| Tiles::new(&walk).len >= 16)
+}
+
+/// out = clamp(op(input 0, input 1)), in float32, with broadcasting.
+pub fn binary(
+    name: &'static str,
+    node: &NodeView<'_>,
+    isa: Isa,
+    op: Binary,
+    range: (f32, f32),
+) -> Result<Box<dyn Kernel>, OpError> {
+    let walk = Broadcast::<2>::of(node)?;
+    let tiles = Tiles::new(&walk);
+    // Small pieces are shared between threads whole; large ones are cut by the vector code.
+    let alone = ThreadPool::new(1);
+    let whole = tiles.len < GRAIN && tiles.count() > 1;
+    Ok(Box::new(FnKernel(name, move |io: &mut Io<'_>| {
+        let (a, b) = (io.input(0)?.slice::<f32>()?, io.input(1)?.slice::<f32>()?);
+        let output = io.outputs[0].slice::<f32>()?;
+        walk.check([a.len(), b.len()], output.len())?;
+        let (pool, grain) = if whole { (&alone, GRAIN.div_ceil(tiles.len)) } else { (io.pool, usize::MAX) };
+        let [len_a, len_b] = tiles.inputs;
+        for_items(io.pool, output, tiles.len, grain, |pieces, part| {
+            let first = pieces.start;
+            tiles.for_each(pieces, |piece, [at_a, at_b]| {
+                let start = (piece - first) * tiles.len;
+                let out = &mut part[start..start + tiles.len];
+                binary_f32(pool, isa, op, &a[at_a..at_a + len_a], &b[at_b..at_b + len_b], out, range);
+            });
+        });
+        Ok(())
+    })))
+}
+
+/// Whether inputs and the output are all of one byte per element, and input 0 is quantized.
+pub fn is_8_bit(node: &NodeView<'_>) -> bool {
+    let narrow = |ty| matches!(ty, TensorType::Int8 | TensorType::UInt8);
+    node.inputs.iter().flatten().chain(&node.outputs).all(|t| narrow(t.ty))
+}
+
+/// An 8-bit function of one 8-bit input, by a table that the reference kernel fills.
+pub fn table(name: &'static str, op: &dyn OpDef, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+    let all: Vec<u8> = (0..=255).collect();
+    let values = tabulate(op, node, &[(&[256], &all)], &[256])?;
+    let mut table = [0i8; 256];
+    table.copy_from_slice(bytemuck::cast_slice(&values));
+    Ok(Box::new(FnKernel(name, move |io: &mut Io<'_>| {
+        let input = io.input(0)?.bytes;
+        let output = io.outputs[0].bytes();
+        crate::ensure!(input.len() == output.len(), "a kernel was prepared for other shapes");
+        lut_i8(io.pool, bytemuck::cast_slice(input), &table, bytemuck::cast_slice_mut(output));
+        Ok(())
+    })))
+}
+
+/// Whether [`table2`] is of use: 8 bits, and enough elements to pay for filling a table of 64 KiB.
+pub fn is_large_8_bit(node: &NodeView<'_>) -> bool {
+    is_8_bit(node) && node.output(0).is_ok_and(|t| t.elements() >= 16 << 10)
+}
+
+/// An 8-bit function of two 8-bit inputs, with broadcasting, by a table of all pairs that the reference kernel fills.
+pub fn table2(name: &'static str, op: &dyn OpDef, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+    let all: Vec<u8> = (0..=255).collect();
+    let table: Box<[u8]> = tabulate(op, node, &[(&[256, 1], &all), (&[256], &all)], &[256, 256])?.to_vec().into();
+    let walk = Broadcast::<2>::of(node)?;
+    Ok(Box::new(FnKernel(name, move |io: &mut Io<'_>| {
+        let (a, b) = (io.input(0)?.bytes, io.input(1)?.bytes);
+        let output = io.outputs[0].bytes();
+        walk.check([a.len(), b.len()], output.len())?;
+        for_items(io.pool, output, 1, GRAIN, |range, part| {
+            walk.map_range(range, a, b, part, |x, y| table[usize::from(x) << 8 | usize::from(y)]);
+        });
+        Ok(())
+    })))
+}
+
+/// Runs an operator's reference kernel on given 8-bit inputs in place of a node's own.
+fn tabulate(
+    op: &dyn OpDef,
+    node: &NodeView<'_>,
+    inputs: &[(&[usize], &[u8])],
+    output: &[usize],
+) -> Result<AlignedBytes, OpError> {
+    let mut view = node.clone();
+    for (tensor, (shape, _)) in view.inputs.iter_mut().flatten().zip(inputs) {
+        *tensor = crate::TensorInfo { shape: Shape::from_slice(shape), constant: None, known: None, ..tensor.clone() };
+    }
+    view.outputs[0].shape = Shape::from_slice(output);
+    let kernel = op.reference(&view)?;
+    let data: SmallVec<[AlignedBytes; 2]> = inputs.iter().map(|(_, bytes)| AlignedBytes::from(*bytes)).collect();
+    let mut result = AlignedBytes::zeroed(output.iter().product());
+    let mut scratch = AlignedBytes::zeroed(kernel.scratch_bytes());
+    let tensors = view.inputs.iter().flatten().zip(&data);
+    kernel.run(&mut Io {
+        inputs: tensors
+            .map(|(t, bytes)| Some(TensorRef { ty: t.ty, shape: &t.shape, quantization: t.quantization, bytes }))
+            .collect(),
+        outputs: smallvec![TensorMut {
+            ty: view.outputs[0].ty,
+            quantization: view.outputs[0].quantization,
+            data: OutputData::Planned { shape: output, bytes: &mut result },
+        }],
+        scratch: &mut scratch,
+        pool: &ThreadPool::new(1),
+    })?;
+    Ok(result)
+}
