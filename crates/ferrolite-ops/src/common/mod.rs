@@ -14,6 +14,7 @@ pub mod fixedpoint;
 pub mod hybrid;
 pub mod linear;
 pub mod lut;
+pub mod moves_grad;
 pub mod operand;
 pub mod packed;
 pub mod padding;
