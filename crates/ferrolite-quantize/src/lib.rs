@@ -23,7 +23,6 @@ mod error;
 mod graph;
 mod params;
 mod plan;
-mod version;
 
 pub use calibrate::{Calibration, Calibrator};
 pub use error::{QuantizeError, Refusal};
