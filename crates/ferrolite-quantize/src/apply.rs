@@ -8,6 +8,7 @@ use ferrolite_model::{
     BuiltinOperator, BuiltinOptions, Model, Node, OperatorCode, Quantization, Tensor, TensorId, TensorType,
     min_operator_version,
 };
+use std::collections::HashMap;
 
 impl QuantPlan {
     /// Rewrites the model that this plan was made for.
@@ -45,13 +46,16 @@ struct Rewrite<'a> {
     nodes: Vec<Node>,
     /// Indices of nodes whose tensors are of other types than before.
     changed: Vec<usize>,
+    /// Results of QUANTIZE nodes that became superfluous, and what holds the same.
+    same: HashMap<TensorId, TensorId>,
     /// By tensor: forms in which it exists already.
     made: Vec<Vec<(Form, TensorId)>>,
 }
 
 fn rewrite(source: &Graph<'_>, plan: &GraphPlan, model: &mut Model, index: usize) {
     let (tensors, made) = (source.graph.tensors.clone(), vec![Vec::new(); source.graph.tensors.len()]);
-    let mut rewrite = Rewrite { source, plan, model, tensors, nodes: Vec::new(), changed: Vec::new(), made };
+    let mut rewrite =
+        Rewrite { source, plan, model, tensors, nodes: Vec::new(), changed: Vec::new(), same: HashMap::new(), made };
     for (i, node) in source.graph.nodes.iter().enumerate() {
         rewrite.node(i, node);
     }
@@ -65,7 +69,8 @@ fn rewrite(source: &Graph<'_>, plan: &GraphPlan, model: &mut Model, index: usize
     // The caller's tensor keeps its name, what it is made from gets another.
     for (&id, &output) in source.graph.outputs.iter().zip(&outputs) {
         let name = &source.graph.tensors[id].name;
-        if output >= source.graph.tensors.len() && !source.graph.inputs.contains(&id) {
+        let is_port = |id| source.graph.inputs.contains(&id) || source.graph.outputs.contains(&id);
+        if id != output && !is_port(output) && !source.graph.inputs.contains(&id) {
             rewrite.tensors[output].name = name.clone();
             rewrite.tensors[id].name = name.as_ref().map(|name| format!("{name}/computed"));
         }
@@ -100,6 +105,13 @@ fn operator(model: &mut Model, code: OperatorCode) -> usize {
 impl Rewrite<'_> {
     fn node(&mut self, index: usize, node: &Node) {
         let planned = &self.plan.nodes[index];
+        if let Some((float, integers, params)) = self.source.quantized_by(node)
+            && self.plan.homes[float] == Some(params)
+            && !self.source.graph.outputs.contains(&integers)
+        {
+            self.same.insert(integers, float);
+            return;
+        }
         let inputs: Vec<Option<TensorId>> =
             node.inputs.iter().zip(&planned.inputs).map(|(id, form)| id.map(|id| self.read(id, form))).collect();
         let mut result = Node { inputs, ..node.clone() };
@@ -124,7 +136,7 @@ impl Rewrite<'_> {
             _ => false,
         };
         if is_there {
-            return id;
+            return self.same.get(&id).copied().unwrap_or(id);
         }
         if let Some((_, made)) = self.made[id].iter().find(|(known, _)| known == form) {
             return *made;
@@ -144,8 +156,8 @@ impl Rewrite<'_> {
                 }
                 // What was made from integers is read from them.
                 let source = match self.source.integer_source(id) {
-                    Some((integers, same)) if same == *params => return integers,
-                    Some((integers, _)) => integers,
+                    Some((integers, same)) if same == *params => return self.read(integers, &Form::AsIs),
+                    Some((integers, _)) => self.read(integers, &Form::AsIs),
                     None => id,
                 };
                 self.convert(BuiltinOperator::QUANTIZE, source, id, params.ty, Some((*params).into()))
@@ -170,9 +182,21 @@ impl Rewrite<'_> {
     }
 
     /// Adds a constant that stands for `id`.
-    fn constant(&mut self, id: TensorId, ty: TensorType, data: Vec<u8>, quantization: Option<Quantization>) -> TensorId {
+    fn constant(
+        &mut self,
+        id: TensorId,
+        ty: TensorType,
+        data: Vec<u8>,
+        quantization: Option<Quantization>,
+    ) -> TensorId {
         let buffer = self.model.add_buffer(data);
-        self.tensors.push(Tensor { ty, buffer, quantization, external_buffer: 0, ..self.source.graph.tensors[id].clone() });
+        self.tensors.push(Tensor {
+            ty,
+            buffer,
+            quantization,
+            external_buffer: 0,
+            ..self.source.graph.tensors[id].clone()
+        });
         self.tensors.len() - 1
     }
 
