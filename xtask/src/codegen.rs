@@ -32,6 +32,11 @@ pub(crate) fn codegen(check: bool) -> Result<(), String> {
     }
 }
 
+/// Whether the generator can be had; an error says why not.
+pub(crate) fn flatc_available() -> Result<(), String> {
+    flatc(&crate::root()).map(drop)
+}
+
 /// Runs the generator and adapts its output.
 fn generate(flatc: &Path, schema: &Path) -> Result<String, String> {
     let out = std::env::temp_dir().join(format!("ferrolite-codegen-{}", std::process::id()));
