@@ -30,7 +30,8 @@ pub(super) fn dynamic_range(
         let elements = graph.graph.tensors[id].elements().unwrap_or(0);
         if elements < options.min_weight_elements {
             let least = options.min_weight_elements;
-            *reason = format!("its weights have {elements} elements, fewer than {least} (Options::min_weight_elements)");
+            *reason =
+                format!("its weights have {elements} elements, fewer than {least} (Options::min_weight_elements)");
             continue;
         }
         let axis = weight_axis(graph, node, weights, options, true);
