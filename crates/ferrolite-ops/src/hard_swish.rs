@@ -66,7 +66,9 @@ impl OpDef for HardSwish {
         Some(|ctx| {
             backward(ctx, |b, x| {
                 let inside = b.where_between(b.grad, x, -3.0, 3.0);
-                let above = b.where_between(b.grad, x, 3.0, f32::INFINITY);
+                let three = b.scalar(3.0);
+                let beyond = b.sub(x, three);
+                let above = b.where_positive(b.grad, beyond);
                 let third = b.scale(x, 1.0 / 3.0);
                 let half = b.scalar(0.5);
                 let slope = b.add(third, half);

@@ -10,8 +10,6 @@ pub mod fast_linear;
 pub mod fixed_exp;
 pub mod hybrid;
 pub mod inverse_sqrt;
-pub mod fixedpoint;
-pub mod hybrid;
 pub mod linear;
 pub mod lut;
 pub mod operand;
