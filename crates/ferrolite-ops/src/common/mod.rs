@@ -12,6 +12,7 @@ pub mod hybrid;
 pub mod inverse_sqrt;
 pub mod linear;
 pub mod lut;
+pub mod moves_grad;
 pub mod operand;
 pub mod packed;
 pub mod padding;
