@@ -7,8 +7,6 @@ pub mod densify;
 pub mod elementwise;
 pub mod fast_linear;
 pub mod fixed_exp;
-pub mod fixedpoint;
-pub mod hybrid;
 pub mod hybrid;
 pub mod inverse_sqrt;
 pub mod linear;
