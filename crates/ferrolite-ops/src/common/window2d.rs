@@ -4,6 +4,7 @@ use crate::common::padding::window;
 use crate::{OpError, ensure};
 use ferrolite_kernels::ConvShape;
 use ferrolite_model::schema::Padding;
+use std::ops::Range;
 
 /// Where a window of `kernel` taps, `dilation` apart, stands for each of `output` positions over an `input` image.
 ///
@@ -92,16 +93,11 @@ impl Window2d {
     pub fn for_taps(&self, position: usize, mut f: impl FnMut(usize, usize)) {
         let (x, row) = (position % self.output.1, position / self.output.1);
         let (y, batch) = (row % self.output.0, row / self.output.0);
-        for ky in 0..self.kernel.0 {
-            let Some(iy) = (y * self.stride.0 + ky * self.dilation.0).checked_sub(self.pad.0) else { continue };
-            if iy >= self.input.0 {
-                continue;
-            }
-            for kx in 0..self.kernel.1 {
-                let Some(ix) = (x * self.stride.1 + kx * self.dilation.1).checked_sub(self.pad.1) else { continue };
-                if ix < self.input.1 {
-                    f(ky * self.kernel.1 + kx, (batch * self.input.0 + iy) * self.input.1 + ix);
-                }
+        let (top, left) = (y * self.stride.0, x * self.stride.1);
+        for ky in inside(top, self.kernel.0, self.dilation.0, self.pad.0, self.input.0) {
+            let line = (batch * self.input.0 + top + ky * self.dilation.0 - self.pad.0) * self.input.1;
+            for kx in inside(left, self.kernel.1, self.dilation.1, self.pad.1, self.input.1) {
+                f(ky * self.kernel.1 + kx, line + left + kx * self.dilation.1 - self.pad.1);
             }
         }
     }
@@ -126,4 +122,12 @@ impl Window2d {
             }
         }
     }
+}
+
+/// Which taps k of a window at `start` lie in the image: those with `start + k · dilation − pad` in 0..`size`.
+#[inline]
+fn inside(start: usize, kernel: usize, dilation: usize, pad: usize, size: usize) -> Range<usize> {
+    let first = pad.saturating_sub(start).div_ceil(dilation);
+    let end = (size + pad).saturating_sub(start).div_ceil(dilation).min(kernel);
+    first.min(end)..end
 }

@@ -68,11 +68,10 @@ mod tests {
     use super::FullyConnected;
     use crate::common::testing::{Pick, TestTensor, run};
     use ferrolite_model::TensorType::{Float32, Int8, Int32};
-    use ferrolite_model::schema::FullyConnectedOptionsT;
     use ferrolite_model::{BuiltinOptions, Quantization};
 
     fn options() -> BuiltinOptions {
-        BuiltinOptions::FullyConnectedOptions(Box::new(FullyConnectedOptionsT::default()))
+        BuiltinOptions::FullyConnectedOptions(Box::default())
     }
 
     #[test]
