@@ -1,6 +1,8 @@
 //! PAD and PADV2: a border of one value around a tensor.
 
+use crate::common::moves_grad;
 use crate::common::strided::{Step, StridedCopy, elements, fixed_size, index_input, known, strides};
+use crate::gradient::Gradient;
 use crate::op::{InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::{Shape, TensorInfo};
@@ -63,7 +65,7 @@ fn prepare_pad(node: &NodeView<'_>, value: Option<[u8; 16]>) -> Result<Box<dyn K
 }
 
 /// What a zero is in the output: the bytes of one element.
-fn zero(output: &TensorInfo<'_>) -> [u8; 16] {
+pub fn zero(output: &TensorInfo<'_>) -> [u8; 16] {
     let mut bytes = [0; 16];
     let zero_point = output.scale_zero_point().map_or(0, |(_, zero_point)| zero_point);
     if matches!(output.ty, TensorType::Int8 | TensorType::UInt8 | TensorType::Int16 | TensorType::Int4) {
@@ -133,6 +135,10 @@ impl OpDef for Pad {
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         prepare_pad(node, Some(zero(node.output(0)?)))
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(moves_grad::pad)
     }
 
     fn quantize(&self) -> Option<QuantRule> {

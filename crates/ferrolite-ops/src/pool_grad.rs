@@ -2,8 +2,8 @@
 //! respect to its output. The options are the pool's.
 
 use crate::OpError;
-use crate::common::window2d::Window2d;
 use crate::activation_grad::through_activation;
+use crate::common::window2d::Window2d;
 use crate::ensure;
 use crate::gradient::GradientCtx;
 use crate::op::{FastKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};

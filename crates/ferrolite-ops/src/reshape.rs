@@ -1,6 +1,8 @@
 //! RESHAPE: the same data under another shape.
 
+use crate::common::moves_grad;
 use crate::common::strided::{dims, elements, index_input, view_kernel};
+use crate::gradient::Gradient;
 use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::Shape;
@@ -43,6 +45,10 @@ impl OpDef for Reshape {
 
     fn reference(&self, _node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         view_kernel()
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(moves_grad::view)
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -4,6 +4,7 @@ use crate::TrainError;
 use crate::optimizers::{Optimizer, Update};
 use crate::parameters::Parameter;
 use crate::step::Step;
+use ferrolite_kernels::{Isa, ThreadPool};
 use std::ops::Range;
 
 /// Elements of a piece: small enough to share work evenly, large enough to be worth a thread's while.
@@ -14,8 +15,10 @@ pub(crate) struct Chunk {
     /// Which parameters it touches, and where in them.
     parts: Vec<(usize, Range<usize>)>,
     values: Vec<f32>,
-    gradient: Vec<f32>,
-    slots: Vec<Vec<f32>>,
+    /// Memory of the optimiser.
+    slots: [Vec<f32>; 2],
+    /// Memory for a sum of gradients.
+    sum: Vec<f32>,
 }
 
 /// Cuts parameters into pieces.
@@ -30,8 +33,8 @@ pub(crate) fn cut(parameters: &[Parameter], values: &[f32], optimizer: &Optimize
         Chunk {
             parts: parameters.iter().enumerate().filter_map(part).collect(),
             values: values[range.clone()].to_vec(),
-            gradient: vec![0.0; range.len()],
-            slots: vec![vec![0.0; range.len()]; optimizer.slots()],
+            slots: [0, 1].map(|slot| if slot < optimizer.slots() { vec![0.0; range.len()] } else { Vec::new() }),
+            sum: vec![0.0; range.len()],
         }
     };
     starts.map(chunk).collect()
@@ -53,24 +56,32 @@ impl Chunk {
         Ok(())
     }
 
-    /// Starts the sum of gradients, or goes on with it.
-    pub(crate) fn add_gradient(&mut self, step: &Step, is_first: bool) -> Result<(), TrainError> {
+    /// Moves the values against the sum of the gradients of some training graphs, added in their order.
+    pub(crate) fn update(&mut self, kernels: (&ThreadPool, Isa), update: &Update, steps: &[&Step]) -> Result<(), TrainError> {
+        let [first, others @ ..] = steps else { return Ok(()) };
         let mut at = 0;
         for (parameter, range) in &self.parts {
             let next = at + range.len();
-            let (sum, part) = (&mut self.gradient[at..next], &step.gradient(*parameter)?[range.clone()]);
-            if is_first {
-                sum.copy_from_slice(part);
-            } else {
-                sum.iter_mut().zip(part).for_each(|(sum, g)| *sum += g);
+            let mut gradient = &first.gradient(*parameter)?[range.clone()];
+            if !others.is_empty() {
+                let sum = &mut self.sum[..range.len()];
+                sum.copy_from_slice(gradient);
+                for step in others {
+                    let part = &step.gradient(*parameter)?[range.clone()];
+                    sum.iter_mut().zip(part).for_each(|(sum, g)| *sum += g);
+                }
+                gradient = sum;
             }
+            let [a, b] = &mut self.slots;
+            let slots = [part(a, at..next), part(b, at..next)];
+            update.apply(kernels.0, kernels.1, &mut self.values[at..next], slots, gradient);
             at = next;
         }
         Ok(())
     }
+}
 
-    /// Moves the values against the summed gradient.
-    pub(crate) fn update(&mut self, update: Update) {
-        update.apply(&mut self.values, &self.gradient, &mut self.slots);
-    }
+/// A part of an optimiser's slot, which is empty where it is not needed.
+fn part(slot: &mut [f32], range: Range<usize>) -> &mut [f32] {
+    if slot.is_empty() { slot } else { &mut slot[range] }
 }

@@ -1,61 +1,69 @@
 //! Optimisers: from gradients to new parameters.
 
+use ferrolite_kernels::{Adam, Isa, Sgd, ThreadPool, adam_step, sgd_step};
+
 /// How parameters follow their gradients. The defaults and formulas are Keras'.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Optimizer {
     /// Stochastic gradient descent: v ← momentum · v − rate · g; p ← p + v.
     Sgd {
         /// Learning rate.
-        learning_rate: f32,
+        learning_rate: f64,
         /// Share of the last step that is kept; 0 for none.
-        momentum: f32,
+        momentum: f64,
+        /// Whether the step looks ahead along the velocity: p ← p + momentum · v − rate · g.
+        nesterov: bool,
     },
     /// Adam (Kingma & Ba 2015), with both moments' bias corrected in the step size.
     Adam {
         /// Learning rate.
-        learning_rate: f32,
+        learning_rate: f64,
         /// Decay of the mean.
-        beta_1: f32,
+        beta_1: f64,
         /// Decay of the uncentred variance.
-        beta_2: f32,
+        beta_2: f64,
         /// Keeps the denominator from zero.
-        epsilon: f32,
+        epsilon: f64,
     },
 }
 
 impl Optimizer {
     /// SGD without momentum.
-    pub fn sgd(learning_rate: f32) -> Optimizer {
-        Optimizer::Sgd { learning_rate, momentum: 0.0 }
+    pub fn sgd(learning_rate: f64) -> Optimizer {
+        Optimizer::Sgd { learning_rate, momentum: 0.0, nesterov: false }
     }
 
     /// Adam with the usual decays 0.9 and 0.999, and ε = 1e-7.
-    pub fn adam(learning_rate: f32) -> Optimizer {
+    pub fn adam(learning_rate: f64) -> Optimizer {
         Optimizer::Adam { learning_rate, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7 }
     }
 
     /// The learning rate.
-    pub fn learning_rate(&self) -> f32 {
+    pub fn learning_rate(&self) -> f64 {
         match *self {
             Optimizer::Sgd { learning_rate, .. } | Optimizer::Adam { learning_rate, .. } => learning_rate,
         }
     }
 
-    /// Changes the learning rate: for schedules.
-    pub fn set_learning_rate(&mut self, rate: f32) {
+    fn learning_rate_mut(&mut self) -> &mut f64 {
         match self {
-            Optimizer::Sgd { learning_rate, .. } | Optimizer::Adam { learning_rate, .. } => *learning_rate = rate,
+            Optimizer::Sgd { learning_rate, .. } | Optimizer::Adam { learning_rate, .. } => learning_rate,
         }
     }
 
-    /// The update of step `t`, counted from 1, with everything that does not depend on the parameter computed.
+    /// Changes the learning rate.
+    pub(crate) fn set_learning_rate(&mut self, rate: f64) {
+        *self.learning_rate_mut() = rate;
+    }
+
+    /// The update of step `t`, counted from 1.
     pub(crate) fn at(&self, t: u64) -> Update {
         match *self {
-            Optimizer::Sgd { learning_rate, momentum } => Update::Sgd { rate: learning_rate, momentum },
+            Optimizer::Sgd { learning_rate, momentum, nesterov } => {
+                Update::Sgd(Sgd { rate: learning_rate as f32, momentum: momentum as f32, nesterov })
+            }
             Optimizer::Adam { learning_rate, beta_1, beta_2, epsilon } => {
-                let power = |beta: f32| 1.0 - f64::from(beta).powf(t as f64);
-                let rate = (f64::from(learning_rate) * power(beta_2).sqrt() / power(beta_1)) as f32;
-                Update::Adam { rate, keep_1: 1.0 - beta_1, keep_2: 1.0 - beta_2, epsilon }
+                Update::Adam(Adam::at_step(learning_rate, beta_1, beta_2, epsilon, t))
             }
         }
     }
@@ -80,29 +88,19 @@ impl Default for Optimizer {
 /// One step of an optimiser.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Update {
-    Sgd { rate: f32, momentum: f32 },
-    Adam { rate: f32, keep_1: f32, keep_2: f32, epsilon: f32 },
+    Sgd(Sgd),
+    Adam(Adam),
 }
 
 impl Update {
-    /// Moves parameters `p` against gradients `g`; `slots` is the optimiser's memory of these parameters.
-    pub(crate) fn apply(self, p: &mut [f32], g: &[f32], slots: &mut [Vec<f32>]) {
-        match (self, slots) {
-            (Update::Sgd { rate, momentum }, [velocity, ..]) => {
-                for ((p, v), &g) in p.iter_mut().zip(velocity).zip(g) {
-                    *v = momentum * *v - rate * g;
-                    *p += *v;
-                }
-            }
-            (Update::Adam { rate, keep_1, keep_2, epsilon }, [mean, variance, ..]) => {
-                for (((p, m), v), &g) in p.iter_mut().zip(mean).zip(variance).zip(g) {
-                    *m += (g - *m) * keep_1;
-                    *v += (g * g - *v) * keep_2;
-                    *p -= *m * rate / (v.sqrt() + epsilon);
-                }
-            }
-            (Update::Sgd { rate, .. } | Update::Adam { rate, .. }, _) => {
-                p.iter_mut().zip(g).for_each(|(p, &g)| *p -= rate * g);
+    /// Moves parameters against gradients; `slots` is the optimiser's memory of these parameters.
+    pub(crate) fn apply(&self, pool: &ThreadPool, isa: Isa, values: &mut [f32], slots: [&mut [f32]; 2], g: &[f32]) {
+        let [first, second] = slots;
+        match self {
+            Update::Adam(adam) => adam_step(pool, isa, adam, values, first, second, g),
+            Update::Sgd(sgd) => {
+                let velocity = (sgd.momentum != 0.0).then_some(first);
+                sgd_step(pool, isa, sgd, values, velocity, g);
             }
         }
     }
@@ -113,10 +111,10 @@ mod tests {
     use super::*;
 
     fn steps(optimizer: Optimizer, gradients: &[f32]) -> Vec<f32> {
-        let mut p = [1.0];
-        let mut slots = vec![vec![0.0]; optimizer.slots()];
+        let (pool, isa) = (ThreadPool::new(1), Isa::detect());
+        let (mut p, mut first, mut second) = ([1.0], [0.0], [0.0]);
         let step = |(t, &g): (usize, &f32)| {
-            optimizer.at(t as u64 + 1).apply(&mut p, &[g], &mut slots);
+            optimizer.at(t as u64 + 1).apply(&pool, isa, &mut p, [&mut first, &mut second], &[g]);
             p[0]
         };
         gradients.iter().enumerate().map(step).collect()
@@ -130,8 +128,10 @@ mod tests {
     fn sgd_with_and_without_momentum() {
         assert_close(&steps(Optimizer::sgd(0.1), &[1.0, 2.0]), &[0.9, 0.7]);
         // v: -0.1, -0.09 - 0.2 = -0.29, -0.261 + 0.1 = -0.161
-        let momentum = Optimizer::Sgd { learning_rate: 0.1, momentum: 0.9 };
-        assert_close(&steps(momentum, &[1.0, 2.0, -1.0]), &[0.9, 0.61, 0.449]);
+        let momentum = |nesterov| Optimizer::Sgd { learning_rate: 0.1, momentum: 0.9, nesterov };
+        assert_close(&steps(momentum(false), &[1.0, 2.0, -1.0]), &[0.9, 0.61, 0.449]);
+        // p: 1 - 0.09 - 0.1, then - 0.261 - 0.2
+        assert_close(&steps(momentum(true), &[1.0, 2.0]), &[0.81, 0.349]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::losses::{LossNode, with_losses};
 use crate::parameters::Parameter;
 use crate::{Loss, TrainError};
 use ferrolite_model::{Model, TensorId};
-use ferrolite_runtime::{Interpreter, Options};
+use ferrolite_runtime::{Interpreter, Options, Profile};
 
 /// What a training graph is made from.
 pub(crate) struct Recipe<'a> {
@@ -78,8 +78,17 @@ impl Step {
         Ok(self.interpreter.output(GRADIENTS + i)?)
     }
 
-    pub(crate) fn interpreter(&mut self) -> &mut Interpreter {
-        &mut self.interpreter
+    pub(crate) fn set_profiling(&mut self, on: bool) {
+        self.interpreter.set_profiling(on);
+    }
+
+    pub(crate) fn profile(&self) -> Profile {
+        self.interpreter.profile()
+    }
+
+    /// Dimensions of the predictions.
+    pub(crate) fn predictions_rank(&self) -> usize {
+        self.interpreter.output_tensor(PREDICTIONS).map_or(0, |t| t.shape.len())
     }
 }
 

@@ -8,10 +8,10 @@ use crate::metrics::Tally;
 use crate::parameters::{self, Parameter};
 use crate::step::{Recipe, Step};
 use crate::{Loss, Optimizer, TrainError};
-use ferrolite_kernels::pool::ThreadPool;
+use ferrolite_kernels::{ThreadPool, flush_denormals};
 use ferrolite_model::{Model, TensorId, TensorType};
 use ferrolite_ops::OpError;
-use ferrolite_runtime::{Interpreter, Options};
+use ferrolite_runtime::{Interpreter, Options, Profile};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError, RwLock};
 
@@ -73,6 +73,7 @@ pub struct Trainer {
     /// Finished epochs and steps.
     pub(crate) epochs: u64,
     steps: u64,
+    profiling: bool,
     /// The tensor that the loss is taken of.
     pub(crate) predictions: TensorId,
     /// Elements per sample of the input and of the predictions.
@@ -126,7 +127,7 @@ impl Trainer {
         let recipe = Recipe { model: &model, loss, parameters: &parameters, options: &options.runtime };
         let mut probe = Step::new(&recipe, 1)?;
         let (features, outputs) = (probe.samples()?.len(), probe.predictions()?.len());
-        let rank = probe.interpreter().output_tensor(1).map_or(0, |t| t.shape.len());
+        let rank = probe.predictions_rank();
         if loss.takes_labels() && rank != 2 {
             return Err(TrainError::usage(format!("the logits have {rank} dimensions; labels need [batch, classes]")));
         }
@@ -142,6 +143,7 @@ impl Trainer {
             inner: (threads / shards).max(1),
             epochs: 0,
             steps: 0,
+            profiling: false,
             predictions,
             features,
             outputs,
@@ -161,9 +163,28 @@ impl Trainer {
         self.parameters.iter().map(|p| (tensors[p.tensor].name(), &tensors[p.tensor].shape[..]))
     }
 
-    /// The optimiser, whose learning rate may be changed between batches and epochs.
-    pub fn optimizer_mut(&mut self) -> &mut Optimizer {
-        &mut self.optimizer
+    /// The optimiser.
+    pub fn optimizer(&self) -> Optimizer {
+        self.optimizer
+    }
+
+    /// Changes the optimiser's learning rate, for schedules: between calls of [`Trainer::fit`].
+    pub fn set_learning_rate(&mut self, rate: f64) {
+        self.optimizer.set_learning_rate(rate);
+    }
+
+    /// Starts or stops measuring the time of every node of the training graph. Starting forgets the plans and with them
+    /// what was measured.
+    pub fn set_profiling(&mut self, on: bool) {
+        if on {
+            self.replicas.iter().for_each(|replica| write(replica).steps.clear());
+        }
+        self.profiling = on;
+    }
+
+    /// Times of the training graph's nodes, for one shard and the batch size that was used last.
+    pub fn profile(&self) -> Profile {
+        self.replicas.first().and_then(|r| read(r).steps.last().map(|(_, step)| step.profile())).unwrap_or_default()
     }
 
     /// The model with the current parameters.
@@ -177,6 +198,7 @@ impl Trainer {
 
     /// One step of the optimiser on the samples `indices`.
     pub(crate) fn train_batch(&mut self, data: &Dataset<'_>, indices: &[usize]) -> Result<Tally, TrainError> {
+        let _flush = flush_denormals();
         let shards = self.replicas.len().min(indices.len());
         // Shards differ by one sample at most.
         let bound = |r: usize| indices.len() * r / shards;
@@ -196,22 +218,16 @@ impl Trainer {
         }
         self.steps += 1;
         let update = self.optimizer.at(self.steps);
-        let failure = Mutex::new(None);
+        let isa = self.runtime.isa;
+        let replicas: Vec<_> = self.replicas[..shards].iter().map(read).collect();
+        let steps: Vec<&Step> = replicas.iter().filter_map(|r| r.steps.last()).map(|(_, step)| step).collect();
+        let failure = Mutex::new(Ok(()));
         self.pool.run(self.chunks.len(), &|c| {
-            let mut chunk = write(&self.chunks[c]);
-            for (r, replica) in self.replicas[..shards].iter().enumerate() {
-                let replica = read(replica);
-                let added = replica.steps.last().map_or(Ok(()), |(_, step)| chunk.add_gradient(step, r == 0));
-                if let Err(e) = added {
-                    *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
-                }
+            if let Err(e) = write(&self.chunks[c]).update((&self.pool, isa), &update, &steps) {
+                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Err(e);
             }
-            chunk.update(update);
         });
-        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(failure) => Err(failure),
-            None => Ok(tally),
-        }
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map(|()| tally)
     }
 
     /// Forward and backward of a part of a batch; leaves the gradients in the replica's last step.
@@ -263,7 +279,8 @@ impl Trainer {
                 let options = Options { threads: self.inner, ..self.runtime.clone() };
                 let recipe =
                     Recipe { model: &self.model, loss: self.loss, parameters: &self.parameters, options: &options };
-                let step = Step::new(&recipe, batch)?;
+                let mut step = Step::new(&recipe, batch)?;
+                step.set_profiling(self.profiling);
                 if replica.steps.len() == PLANS {
                     replica.steps.remove(0);
                 }

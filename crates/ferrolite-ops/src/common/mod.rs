@@ -13,6 +13,7 @@ pub mod inverse_sqrt;
 pub mod linear;
 pub mod linear_cases;
 pub mod lut;
+pub mod moves_grad;
 pub mod operand;
 pub mod packed;
 pub mod padding;

@@ -27,6 +27,9 @@ pub struct Window2d {
     pub pad: (usize, usize),
 }
 
+/// Largest window side, stride and dilation: far beyond any network, and small enough that no product overflows.
+const LIMIT: usize = 1 << 20;
+
 impl Window2d {
     /// Places windows over an input of `shape` (NHWC).
     pub fn new(
@@ -38,6 +41,12 @@ impl Window2d {
     ) -> Result<Window2d, OpError> {
         ensure!(shape.len() == 4, "the input has {} dimensions, not 4", shape.len());
         ensure!(shape[1..].iter().all(|&d| d > 0), "the input is empty: {shape:?}");
+        let numbers = [stride.0, stride.1, dilation.0, dilation.1].map(|n| usize::try_from(n).unwrap_or(0));
+        let sane = |n: usize| (1..=LIMIT).contains(&n);
+        ensure!(
+            numbers.into_iter().chain([kernel.0, kernel.1]).all(sane),
+            "window {kernel:?}, stride {stride:?}, dilation {dilation:?}: each has to be in 1..={LIMIT}"
+        );
         let rows = window(padding, shape[1], kernel.0, stride.0, dilation.0)?;
         let columns = window(padding, shape[2], kernel.1, stride.1, dilation.1)?;
         Ok(Window2d {
@@ -93,11 +102,12 @@ impl Window2d {
     pub fn for_taps(&self, position: usize, mut f: impl FnMut(usize, usize)) {
         let (x, row) = (position % self.output.1, position / self.output.1);
         let (y, batch) = (row % self.output.0, row / self.output.0);
-        let (top, left) = (y * self.stride.0, x * self.stride.1);
-        for ky in inside(top, self.kernel.0, self.dilation.0, self.pad.0, self.input.0) {
-            let line = (batch * self.input.0 + top + ky * self.dilation.0 - self.pad.0) * self.input.1;
-            for kx in inside(left, self.kernel.1, self.dilation.1, self.pad.1, self.input.1) {
-                f(ky * self.kernel.1 + kx, line + left + kx * self.dilation.1 - self.pad.1);
+        let columns = taps_inside(x * self.stride.1, self.pad.1, self.input.1, self.kernel.1, self.dilation.1);
+        for ky in taps_inside(y * self.stride.0, self.pad.0, self.input.0, self.kernel.0, self.dilation.0) {
+            let iy = y * self.stride.0 + ky * self.dilation.0 - self.pad.0;
+            for kx in columns.clone() {
+                let ix = x * self.stride.1 + kx * self.dilation.1 - self.pad.1;
+                f(ky * self.kernel.1 + kx, (batch * self.input.0 + iy) * self.input.1 + ix);
             }
         }
     }
@@ -124,10 +134,10 @@ impl Window2d {
     }
 }
 
-/// Which taps k of a window at `start` lie in the image: those with `start + k · dilation − pad` in 0..`size`.
+/// The taps k < `kernel` for which 0 ≤ start + k · dilation − pad < `input`.
 #[inline]
-fn inside(start: usize, kernel: usize, dilation: usize, pad: usize, size: usize) -> Range<usize> {
+fn taps_inside(start: usize, pad: usize, input: usize, kernel: usize, dilation: usize) -> Range<usize> {
     let first = pad.saturating_sub(start).div_ceil(dilation);
-    let end = (size + pad).saturating_sub(start).div_ceil(dilation).min(kernel);
-    first.min(end)..end
+    let last = (input + pad).saturating_sub(start).div_ceil(dilation).min(kernel);
+    first..last
 }

@@ -3,7 +3,10 @@
 mod plan;
 mod quantized;
 
+use crate::common::moves_grad;
+use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::strided::{axis, index_input, known};
+use crate::gradient::Gradient;
 use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::quantize::QuantRule;
 use crate::tensor::{Element, Shape};
@@ -138,6 +141,14 @@ impl OpDef for Reduce {
         }
     }
 
+    fn gradient(&self) -> Option<Gradient> {
+        match self.kind {
+            Kind::Mean => Some(moves_grad::mean),
+            Kind::Sum => Some(moves_grad::sum),
+            _ => None,
+        }
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         match self.kind {
             Kind::Mean | Kind::Sum | Kind::Prod => Some(QuantRule::UNARY),
@@ -208,10 +219,10 @@ fn mean_int<T>(plan: Plan) -> Result<Box<dyn Kernel>, OpError>
 where
     T: Element + Into<i64> + TryFrom<i64> + Default,
 {
-    let scratch = plan.outputs * size_of::<i64>();
+    let scratch = scratch_size::<i64>(plan.outputs);
     plan::with_scratch(scratch, move |io| {
         let input = io.input(0)?.slice::<T>()?;
-        let sums = plan::scratch::<i64>(io.scratch, plan.outputs)?;
+        let sums = Scratch::new(io.scratch).take::<i64>(plan.outputs)?;
         sums.fill(0);
         let add = |a: i64, x: T| a.wrapping_add(x.into());
         plan.fold(input, sums, add, |a, row| row.iter().copied().fold(a, add))?;

@@ -3,7 +3,6 @@
 use crate::common::strided::elements;
 use crate::op::{Io, Kernel};
 use crate::{OpError, ensure};
-use bytemuck::Pod;
 use smallvec::SmallVec;
 
 /// Dimensions merged into alternating kept and reduced ones, walked in the input's order.
@@ -121,11 +120,4 @@ where
     F: Fn(&mut Io<'_>) -> Result<(), OpError> + Send + Sync + 'static,
 {
     Ok(Box::new(WithScratch(bytes, run)))
-}
-
-/// Scratch memory as `n` elements.
-pub fn scratch<T: Pod>(scratch: &mut [u8], n: usize) -> Result<&mut [T], OpError> {
-    let bytes = scratch.get_mut(..n * size_of::<T>());
-    let slice = bytes.and_then(|b| bytemuck::try_cast_slice_mut(b).ok());
-    slice.ok_or_else(|| OpError::invalid("scratch memory is too small"))
 }

@@ -1,7 +1,8 @@
 //! Reductions of quantized integers.
 
-use super::plan::{Plan, scratch, with_scratch};
+use super::plan::{Plan, with_scratch};
 use crate::common::requant::Multiplier;
+use crate::common::scratch::{Scratch, scratch_size};
 use crate::op::{Kernel, NodeView};
 use crate::tensor::{Element, TensorInfo};
 use crate::{OpError, ensure};
@@ -82,9 +83,9 @@ where
     T: Element + Saturate,
     A: Pod + From<T> + AddAssign + Into<i64> + Default,
 {
-    with_scratch(plan.outputs * size_of::<A>(), move |io| {
+    with_scratch(scratch_size::<A>(plan.outputs), move |io| {
         let input = io.input(0)?.slice::<T>()?;
-        let sums = scratch::<A>(io.scratch, plan.outputs)?;
+        let sums = Scratch::new(io.scratch).take::<A>(plan.outputs)?;
         sums.fill(A::default());
         let add = |mut a: A, x: T| {
             a += A::from(x);
@@ -144,9 +145,9 @@ fn products<T: Element + Saturate>(
 ) -> Result<Box<dyn Kernel>, OpError> {
     /// No input has been seen: the first one is taken unscaled.
     const NONE: i64 = i64::MIN;
-    with_scratch(plan.outputs * size_of::<i64>(), move |io| {
+    with_scratch(scratch_size::<i64>(plan.outputs), move |io| {
         let input = io.input(0)?.slice::<T>()?;
-        let products = scratch::<i64>(io.scratch, plan.outputs)?;
+        let products = Scratch::new(io.scratch).take::<i64>(plan.outputs)?;
         products.fill(NONE);
         let multiply = |a: i64, x: T| {
             let x = i64::from(x.into().wrapping_sub(in_zero));

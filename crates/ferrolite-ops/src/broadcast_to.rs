@@ -1,0 +1,55 @@
+//! BROADCAST_TO: dimensions of 1 repeated to a given shape.
+
+use crate::common::strided::{CopyKernel, StridedCopy, dims, elements, fixed_size, index_input, strides};
+use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::quantize::QuantRule;
+use crate::{OpError, ensure};
+use ferrolite_model::BuiltinOperator;
+use smallvec::smallvec;
+use std::ops::RangeInclusive;
+
+/// BROADCAST_TO. Inputs: data, shape.
+pub struct BroadcastTo;
+
+impl OpDef for BroadcastTo {
+    fn id(&self) -> OpId {
+        OpId::Builtin(BuiltinOperator::BROADCAST_TO)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=3
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        node.expect(2..=2, 1)?;
+        let input = node.input(0)?;
+        fixed_size(input.ty, "BROADCAST_TO")?;
+        let Some(wanted) = index_input(node, 1)?.indices()? else {
+            return Ok(smallvec![Inferred::dynamic(input.ty)]);
+        };
+        let shape = dims(&wanted)?;
+        let fits = |(&n, &to): (&usize, &usize)| n == 1 || n == to;
+        ensure!(
+            input.shape.len() <= shape.len() && input.shape.iter().rev().zip(shape.iter().rev()).all(fits),
+            "shape {:?} does not broadcast to {shape:?}",
+            input.shape
+        );
+        Ok(smallvec![Inferred { ty: input.ty, shape: Some(shape) }])
+    }
+
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        let (input, output) = (node.input(0)?, node.output(0)?);
+        let new = output.shape.len() - input.shape.len();
+        let from = strides(&input.shape);
+        let steps = output.shape.iter().enumerate().map(|(d, &n)| match d.checked_sub(new) {
+            Some(d) if input.shape[d] != 1 => (n, from[d]),
+            _ => (n, 0),
+        });
+        let copy = StridedCopy::dense(input.ty, steps, (0, elements(&input.shape)?))?;
+        Ok(Box::new(CopyKernel { input: 0, copy }))
+    }
+
+    fn quantize(&self) -> Option<QuantRule> {
+        Some(QuantRule::SAME_SCALE)
+    }
+}

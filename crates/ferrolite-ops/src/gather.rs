@@ -1,0 +1,142 @@
+//! GATHER: slices of a tensor, picked by index.
+
+use crate::common::strided::{axis, copy_packed, elements, index_input};
+use crate::common::strings::{Strings, write_strings};
+use crate::op::{InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
+use crate::quantize::QuantRule;
+use crate::tensor::TensorRef;
+use crate::{OpError, ensure};
+use ferrolite_model::{BuiltinOperator, TensorType};
+use smallvec::smallvec;
+use std::ops::RangeInclusive;
+
+/// GATHER. Inputs: data, indices.
+pub struct Gather;
+
+/// Axis of the data that indices pick from, and number of leading dimensions that both share.
+fn axes(node: &NodeView<'_>) -> Result<(usize, usize), OpError> {
+    let (data, indices) = (node.input(0)?, node.input(1)?);
+    let Some(options) = node.options.as_gather_options() else { return Err(OpError::invalid("options are missing")) };
+    let at = axis(options.axis.into(), data.shape.len())?;
+    let batch = axis(options.batch_dims.into(), indices.shape.len() + 1)?;
+    ensure!(batch <= at, "batch_dims {batch} is above axis {at}");
+    ensure!(data.shape[..batch] == indices.shape[..batch], "batches of {:?} and {:?}", data.shape, indices.shape);
+    Ok((at, batch))
+}
+
+impl OpDef for Gather {
+    fn id(&self) -> OpId {
+        OpId::Builtin(BuiltinOperator::GATHER)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=8
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        node.expect(2..=2, 1)?;
+        let (data, indices) = (node.input(0)?, index_input(node, 1)?);
+        let (at, batch) = axes(node)?;
+        let shape = data.shape[..at].iter().chain(&indices.shape[batch..]).chain(&data.shape[at + 1..]);
+        let inferred = Inferred::new(data.ty, shape.copied());
+        elements(inferred.shape.as_deref().unwrap_or_default())?;
+        Ok(smallvec![inferred])
+    }
+
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        let (data, indices) = (node.input(0)?, node.input(1)?);
+        let (at, batch) = axes(node)?;
+        Ok(Box::new(GatherKernel {
+            ty: data.ty,
+            batches: elements(&data.shape[..batch])?,
+            outer: elements(&data.shape[batch..at])?,
+            choices: data.shape[at],
+            inner: elements(&data.shape[at + 1..])?,
+            picks: elements(&indices.shape[batch..])?,
+        }))
+    }
+
+    fn quantize(&self) -> Option<QuantRule> {
+        Some(QuantRule::SAME_SCALE)
+    }
+}
+
+/// Data is [batches, outer, choices, inner], indices [batches, picks], output [batches, outer, picks, inner].
+struct GatherKernel {
+    ty: TensorType,
+    batches: usize,
+    outer: usize,
+    choices: usize,
+    inner: usize,
+    picks: usize,
+}
+
+impl GatherKernel {
+    /// Calls `copy` with the first element of every picked slice in the data and in the output.
+    fn for_each(&self, indices: TensorRef<'_>, mut copy: impl FnMut(usize, usize)) -> Result<(), OpError> {
+        let wide = |i: usize| -> Result<i64, OpError> {
+            Ok(match indices.ty {
+                TensorType::Int16 => indices.slice::<i16>()?[i].into(),
+                TensorType::Int32 => indices.slice::<i32>()?[i].into(),
+                _ => indices.slice::<i64>()?[i],
+            })
+        };
+        let size = indices.ty.byte_len(self.batches * self.picks);
+        ensure!(size == Some(indices.bytes.len()), "sizes changed since the kernel was prepared");
+        let pick = |i: usize| -> Result<usize, OpError> {
+            let index = wide(i)?;
+            match usize::try_from(index).ok().filter(|&index| index < self.choices) {
+                Some(index) => Ok(index),
+                None => Err(OpError::invalid(format!("index {index} is not one of {}", self.choices))),
+            }
+        };
+        // Also where slices are empty, a wrong index is an error.
+        (0..self.batches * self.picks).try_for_each(|i| pick(i).map(|_| ()))?;
+        if self.inner == 0 {
+            return Ok(());
+        }
+        let mut to = 0;
+        for batch in 0..self.batches {
+            for outer in 0..self.outer {
+                let from = (batch * self.outer + outer) * self.choices;
+                for i in 0..self.picks {
+                    copy((from + pick(batch * self.picks + i)?) * self.inner, to);
+                    to += self.inner;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Kernel for GatherKernel {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        let (data, indices) = (io.input(0)?, io.input(1)?);
+        let output = &mut io.outputs[0];
+        let (data_len, output_len) = (
+            self.batches * self.outer * self.choices * self.inner,
+            self.batches * self.outer * self.picks * self.inner,
+        );
+        let inner = self.inner;
+        if self.ty == TensorType::String {
+            let strings = Strings::new(data.bytes)?;
+            ensure!(strings.len() >= data_len, "string data is shorter than its shape");
+            let mut picked: Vec<&[u8]> = Vec::with_capacity(output_len);
+            self.for_each(indices, |from, _| picked.extend((from..from + inner).map(|i| strings.get(i))))?;
+            return write_strings(output, &picked);
+        }
+        let (src, dst) = (data.bytes, output.bytes());
+        let fits = |bytes: &[u8], n| self.ty.byte_len(n).is_some_and(|n| n <= bytes.len());
+        ensure!(fits(src, data_len) && fits(dst, output_len), "data is shorter than its shape");
+        let bits = self.ty.bits();
+        if bits < 8 {
+            return self.for_each(indices, |from, to| {
+                (0..inner).for_each(|i| copy_packed(bits, src, from + i, dst, to + i));
+            });
+        }
+        let size = bits / 8;
+        self.for_each(indices, |from, to| {
+            dst[to * size..][..inner * size].copy_from_slice(&src[from * size..][..inner * size]);
+        })
+    }
+}

@@ -1,0 +1,113 @@
+//! SPACE_TO_DEPTH and DEPTH_TO_SPACE: blocks of pixels to channels, and back.
+
+use crate::common::strided::{CopyKernel, StridedCopy, elements, fixed_size, strides};
+use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::quantize::QuantRule;
+use crate::{OpError, ensure};
+use ferrolite_model::BuiltinOperator;
+use smallvec::smallvec;
+use std::ops::RangeInclusive;
+
+/// SPACE_TO_DEPTH.
+pub struct SpaceToDepth;
+/// DEPTH_TO_SPACE.
+pub struct DepthToSpace;
+
+/// Dimensions of the input, which is NHWC.
+fn nhwc(node: &NodeView<'_>) -> Result<[usize; 4], OpError> {
+    let shape = &node.input(0)?.shape;
+    match **shape {
+        [n, h, w, c] => Ok([n, h, w, c]),
+        _ => Err(OpError::invalid(format!("shape {shape:?} has not 4 dimensions"))),
+    }
+}
+
+/// Edge of a block, and its square.
+fn block(size: Option<i32>) -> Result<(usize, usize), OpError> {
+    let size = size.and_then(|b| usize::try_from(b).ok()).filter(|&b| b > 0);
+    match size.and_then(|b| Some((b, b.checked_mul(b)?))) {
+        Some(block) => Ok(block),
+        None => Err(OpError::invalid("the block size must be positive")),
+    }
+}
+
+impl OpDef for SpaceToDepth {
+    fn id(&self) -> OpId {
+        OpId::Builtin(BuiltinOperator::SPACE_TO_DEPTH)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=2
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        node.expect(1..=1, 1)?;
+        let ty = fixed_size(node.input(0)?.ty, "SPACE_TO_DEPTH")?;
+        let [n, h, w, c] = nhwc(node)?;
+        let (b, square) = block(node.options.as_space_to_depth_options().map(|o| o.block_size))?;
+        ensure!(h % b == 0 && w % b == 0, "{h} × {w} is not made of blocks of {b}");
+        let Some(channels) = c.checked_mul(square) else { return Err(OpError::invalid("too many channels")) };
+        Ok(smallvec![Inferred::new(ty, [n, h / b, w / b, channels])])
+    }
+
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        let input = node.input(0)?;
+        let [n, h, w, c] = nhwc(node)?;
+        let (b, _) = block(node.options.as_space_to_depth_options().map(|o| o.block_size))?;
+        let from = strides(&input.shape);
+        let edge = b as isize;
+        // Output channels are ordered by row of the block, column of the block, input channel.
+        let output = [
+            (n, from[0]),
+            (h / b, from[1].wrapping_mul(edge)),
+            (w / b, from[2].wrapping_mul(edge)),
+            (b, from[1]),
+            (b, from[2]),
+            (c, 1),
+        ];
+        let copy = StridedCopy::dense(input.ty, output, (0, elements(&input.shape)?))?;
+        Ok(Box::new(CopyKernel { input: 0, copy }))
+    }
+
+    fn quantize(&self) -> Option<QuantRule> {
+        Some(QuantRule { int16: false, ..QuantRule::SAME_SCALE })
+    }
+}
+
+impl OpDef for DepthToSpace {
+    fn id(&self) -> OpId {
+        OpId::Builtin(BuiltinOperator::DEPTH_TO_SPACE)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=2
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        node.expect(1..=1, 1)?;
+        let ty = fixed_size(node.input(0)?.ty, "DEPTH_TO_SPACE")?;
+        let [n, h, w, c] = nhwc(node)?;
+        let (b, square) = block(node.options.as_depth_to_space_options().map(|o| o.block_size))?;
+        ensure!(c % square == 0, "{c} channels are not blocks of {b} × {b}");
+        let (Some(h), Some(w)) = (h.checked_mul(b), w.checked_mul(b)) else {
+            return Err(OpError::invalid("the output is too large"));
+        };
+        Ok(smallvec![Inferred::new(ty, [n, h, w, c / square])])
+    }
+
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        let input = node.input(0)?;
+        let [n, h, w, c] = nhwc(node)?;
+        let (b, square) = block(node.options.as_depth_to_space_options().map(|o| o.block_size))?;
+        let depth = c / square;
+        let from = strides(&input.shape);
+        let output =
+            [(n, from[0]), (h, from[1]), (b, (b * depth) as isize), (w, from[2]), (b, depth as isize), (depth, 1)];
+        let copy = StridedCopy::dense(input.ty, output, (0, elements(&input.shape)?))?;
+        Ok(Box::new(CopyKernel { input: 0, copy }))
+    }
+
+    fn quantize(&self) -> Option<QuantRule> {
+        Some(QuantRule { int16: false, ..QuantRule::SAME_SCALE })
+    }
+}

@@ -1,0 +1,54 @@
+//! TILE: a tensor repeated along its dimensions.
+
+use crate::common::strided::{CopyKernel, StridedCopy, dims, elements, index_input, known, strides};
+use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::quantize::QuantRule;
+use crate::tensor::Shape;
+use crate::{OpError, ensure};
+use ferrolite_model::BuiltinOperator;
+use smallvec::smallvec;
+use std::ops::RangeInclusive;
+
+/// TILE. Inputs: data, multiples.
+pub struct Tile;
+
+/// How often each dimension is repeated; `None` when not known yet.
+fn multiples(node: &NodeView<'_>) -> Result<Option<Shape>, OpError> {
+    let rank = node.input(0)?.shape.len();
+    let Some(values) = index_input(node, 1)?.indices()? else { return Ok(None) };
+    ensure!(values.len() == rank, "{} multiples for {rank} dimensions", values.len());
+    Ok(Some(dims(&values)?))
+}
+
+impl OpDef for Tile {
+    fn id(&self) -> OpId {
+        OpId::Builtin(BuiltinOperator::TILE)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=3
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        node.expect(2..=2, 1)?;
+        let input = node.input(0)?;
+        let Some(multiples) = multiples(node)? else { return Ok(smallvec![Inferred::dynamic(input.ty)]) };
+        let shape: Option<Shape> = input.shape.iter().zip(&multiples).map(|(&n, &m)| n.checked_mul(m)).collect();
+        let Some(shape) = shape else { return Err(OpError::invalid(format!("multiples {multiples:?} are too large"))) };
+        elements(&shape)?;
+        Ok(smallvec![Inferred { ty: input.ty, shape: Some(shape) }])
+    }
+
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        let input = node.input(0)?;
+        let multiples = known(multiples(node)?)?;
+        let dims = input.shape.iter().zip(multiples).zip(strides(&input.shape));
+        let output = dims.flat_map(|((&n, m), stride)| [(m, 0), (n, stride)]);
+        let copy = StridedCopy::dense(input.ty, output, (0, elements(&input.shape)?))?;
+        Ok(Box::new(CopyKernel { input: 0, copy }))
+    }
+
+    fn quantize(&self) -> Option<QuantRule> {
+        Some(QuantRule::SAME_SCALE)
+    }
+}
