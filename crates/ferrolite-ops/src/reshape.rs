@@ -1,13 +1,13 @@
 //! RESHAPE: the same data under another shape.
 
+use crate::common::moves_grad;
 use crate::common::strided::{dims, elements, index_input, view_kernel};
+use crate::gradient::Gradient;
 use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::Shape;
 use crate::{OpError, ensure};
-use crate::gradient::Gradient;
-use ferrolite_model::schema::ReshapeOptionsT;
-use ferrolite_model::{BuiltinOperator, BuiltinOptions};
+use ferrolite_model::BuiltinOperator;
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -47,21 +47,12 @@ impl OpDef for Reshape {
         view_kernel()
     }
 
-    fn quantize(&self) -> Option<QuantRule> {
-        Some(QuantRule::SAME_SCALE)
+    fn gradient(&self) -> Option<Gradient> {
+        Some(moves_grad::view)
     }
 
-    fn gradient(&self) -> Option<Gradient> {
-        Some(|ctx| {
-            let (Some(input), Some(gradient)) = (ctx.node.inputs[0], ctx.grad_outputs[0]) else {
-                return Ok(vec![None]);
-            };
-            let shape = ctx.shape(input);
-            let wanted = ctx.constant_i32(&shape);
-            let options = ReshapeOptionsT { new_shape: Some(shape.clone()) };
-            let options = BuiltinOptions::ReshapeOptions(Box::new(options));
-            Ok(vec![Some(ctx.emit(BuiltinOperator::RESHAPE, options, &[gradient, wanted], &shape)), None])
-        })
+    fn quantize(&self) -> Option<QuantRule> {
+        Some(QuantRule::SAME_SCALE)
     }
 
     fn is_view(&self) -> bool {

@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod backward;
 pub mod broadcast;
+pub mod cases;
 pub mod densify;
 pub mod elementwise;
 pub mod fast_linear;
@@ -11,6 +12,7 @@ pub mod hybrid;
 pub mod inverse_sqrt;
 pub mod linear;
 pub mod lut;
+pub mod moves_grad;
 pub mod operand;
 pub mod packed;
 pub mod padding;
