@@ -32,9 +32,14 @@ fn main() {
             (s.out_h, s.out_w) = (h.div_ceil(stride), h.div_ceil(stride));
             (s.pad_top, s.pad_left) = (k / 2, k / 2);
             let macs = 2.0 * (s.rows() * c * k * k) as f64;
-            let (x, f) = (vec![1.0f32; h * h * c], vec![0.5f32; k * k * c]);
-            let mut out = vec![0.0; s.rows() * c];
-            let t = best(|| depthwise_conv2d_f32(pool, isa, &s, &x, &f, None, black_box(&mut out), (0.0, 6.0)));
+            // As an arena would: on cache lines.
+            let skip = |v: &[f32]| (64 - v.as_ptr() as usize % 64) / 4 % 16;
+            let (x, f) = (vec![1.0f32; h * h * c + 16], vec![0.5f32; k * k * c + 16]);
+            let (x, f) = (&x[skip(&x)..], &f[skip(&f)..][..k * k * c]);
+            let mut out = vec![0.0; s.rows() * c + 16];
+            let at = skip(&out);
+            let out = &mut out[at..];
+            let t = best(|| depthwise_conv2d_f32(pool, isa, &s, x, f, None, black_box(out), (0.0, 6.0)));
             line(&format!("depthwise f32 {h}x{h}x{c} k{k} s{stride}"), t, macs, "Gop/s");
             let (x, f) = (vec![1i8; h * h * c], vec![2i8; k * k * c]);
             let (m, sh) = (vec![1 << 30; c], vec![-5; c]);

@@ -145,13 +145,10 @@ pub fn quantize_rows_symmetric(
     out: &mut [i8],
     scales: &mut [f32],
 ) {
-    rows(pool, isa, x, cols, out, &mut |row, to, run, i| {
-        let (low, high) = min_max_f32(isa, row);
+    rows(pool, isa, x, cols, out, scales, None, &|low, high| {
         let range = low.abs().max(high.abs());
         let (scale, factor) = if range == 0.0 { (1.0, 0.0) } else { (range / 127.0, 127.0 / range) };
-        scales[i] = scale;
-        // SAFETY: picked through an `Isa`; `to` is as long as the row.
-        unsafe { run(row.as_ptr(), to.as_mut_ptr(), row.len(), Step::Symmetric, factor, 0) };
+        Plan { scale, zero: 0, step: Step::Symmetric, factor }
     });
 }
 
@@ -170,45 +167,68 @@ pub fn quantize_rows_asymmetric(
     scales: &mut [f32],
     zero_points: &mut [i32],
 ) {
-    rows(pool, isa, x, cols, out, &mut |row, to, run, i| {
-        let (low, high) = min_max_f32(isa, row);
+    rows(pool, isa, x, cols, out, scales, Some(zero_points), &|low, high| {
         let (low, high) = (f64::from(low.min(0.0)), f64::from(high.max(0.0)));
         if low == high {
-            (scales[i], zero_points[i]) = (1.0, 0);
-            to.fill(0);
-            return;
+            return Plan { scale: 1.0, zero: 0, step: Step::Asymmetric, factor: 0.0 };
         }
         let scale = (high - low) / 255.0;
         let (from_low, from_high) = (-128.0 - low / scale, 127.0 - high / scale);
         let (error_low, error_high) = (128.0 + (low / scale).abs(), 127.0 + (high / scale).abs());
         let zero = if error_low < error_high { from_low } else { from_high };
-        zero_points[i] = zero.clamp(-128.0, 127.0).round() as i32;
-        scales[i] = scale as f32;
-        // SAFETY: picked through an `Isa`; `to` is as long as the row.
-        unsafe { run(row.as_ptr(), to.as_mut_ptr(), row.len(), Step::Asymmetric, 1.0 / scales[i], zero_points[i]) };
+        let (scale, zero) = (scale as f32, zero.clamp(-128.0, 127.0).round() as i32);
+        Plan { scale, zero, step: Step::Asymmetric, factor: 1.0 / scale }
     });
 }
 
-type ToBytes = unsafe fn(*const f32, *mut i8, usize, Step, f32, i32);
+/// How a row is quantized.
+struct Plan {
+    scale: f32,
+    zero: i32,
+    step: Step,
+    factor: f32,
+}
 
-/// Calls `f(row of x, row of out, kernel, number)` for every row. Rows of hybrid layers are few and short: one thread does them.
+/// Quantizes every row by the plan that `plan` makes of its extremes. Rows are the tasks, or the pieces of a lone long row.
 fn rows(
-    _pool: &ThreadPool,
+    pool: &ThreadPool,
     isa: Isa,
     x: &[f32],
     cols: usize,
     out: &mut [i8],
-    f: &mut dyn FnMut(&[f32], &mut [i8], ToBytes, usize),
+    scales: &mut [f32],
+    zeros: Option<&mut [i32]>,
+    plan: &(dyn Fn(f32, f32) -> Plan + Sync),
 ) {
     assert_eq!(x.len(), out.len());
     if x.is_empty() {
         return;
     }
     assert!(cols > 0 && x.len().is_multiple_of(cols), "rows of {cols} in {}", x.len());
+    let count = x.len() / cols;
+    assert!(scales.len() >= count && zeros.as_ref().is_none_or(|z| z.len() >= count), "a scale per row");
     let run = pick(TO_BYTES, isa).run;
-    for (i, (row, to)) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)).enumerate() {
-        f(row, to, run, i);
-    }
+    let (out, scales, zeros) = (Shared::new(out), Shared::new(scales), zeros.map(Shared::new));
+    pool.run_chunks(count, GRAIN / cols + 1, &|range: Range<usize>| {
+        for i in range {
+            let row = &x[i * cols..][..cols];
+            let (low, high) = min_max_f32(isa, row);
+            let p = plan(low, high);
+            // SAFETY: element `i` of either is this task's alone.
+            unsafe {
+                *scales.at(i) = p.scale;
+                if let Some(z) = zeros {
+                    *z.at(i) = p.zero;
+                }
+            }
+            let piece = |r: Range<usize>| {
+                // SAFETY: picked through an `Isa`; the piece is inside the row, and no other task writes it.
+                unsafe { run(row[r.start..].as_ptr(), out.at(i * cols + r.start), r.len(), p.step, p.factor, p.zero) };
+            };
+            // Inside a task of several rows this runs inline.
+            pool.run_chunks(cols, GRAIN, &piece);
+        }
+    });
 }
 
 /// `out[i] = table[x[i] as u8]`: the table is indexed by the bits of the byte, so that entry 0 belongs to 0 and entry 128 to

@@ -1,7 +1,9 @@
 //! CONCATENATION: tensors one after another along a dimension.
 
 use crate::common::activation::quantized_range;
+use crate::common::moves_grad;
 use crate::common::strided::{Step, StridedCopy, axis, elements, fixed_size, strides};
+use crate::gradient::Gradient;
 use crate::op::{InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::{Shape, TensorInfo};
@@ -74,6 +76,10 @@ impl OpDef for Concatenation {
             offset += std::mem::take(&mut shape[at]);
         }
         Ok(Box::new(Concatenate { parts, ty: output.ty }))
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(moves_grad::concatenation)
     }
 
     fn quantize(&self) -> Option<QuantRule> {

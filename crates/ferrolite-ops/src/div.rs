@@ -5,12 +5,13 @@
 use crate::common::activation::{finite_range, integer_range, quantized_range};
 use crate::common::backward::Backward;
 use crate::common::broadcast::{Broadcast, binary, broadcast_shape};
+use crate::common::cases;
 use crate::common::elementwise::{Quantized, check_type, clamp, is_quantized};
 use crate::common::fixed_exp::reciprocal;
 use crate::common::requant::{Multiplier, saturating_rounding_doubling_high_mul, saturating_rounding_multiply_by_pot};
 use crate::common::vector;
 use crate::gradient::Gradient;
-use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure, for_quantized};
 use ferrolite_kernels::Binary;
@@ -117,6 +118,10 @@ impl OpDef for Div {
                 },
             )
         })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::binary(BuiltinOperator::DIV, &cases::activations(BuiltinOperator::DIV), &[TensorType::Float32])
     }
 }
 

@@ -2,14 +2,15 @@
 
 use crate::OpError;
 use crate::common::backward::unary as backward;
+use crate::common::cases;
 use crate::common::elementwise::{infer_unary, unary_float};
 use crate::common::lut::{kernel8, table8};
 use crate::common::vector;
 use crate::gradient::Gradient;
-use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use ferrolite_kernels::Unary;
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use std::ops::RangeInclusive;
 
 /// ELU.
@@ -68,5 +69,10 @@ impl OpDef for Elu {
                 b.add(b.grad, lost)
             })
         })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let types = [(TensorType::Float32, None), (TensorType::Int8, Some((0.05, -100)))];
+        cases::unary(BuiltinOperator::ELU, &BuiltinOptions::NONE, &types)
     }
 }

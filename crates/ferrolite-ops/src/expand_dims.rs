@@ -1,7 +1,9 @@
 //! EXPAND_DIMS: inserts a dimension of size 1.
 
 use crate::OpError;
+use crate::common::moves_grad;
 use crate::common::strided::{axis, index_input, scalar_index, view_kernel};
+use crate::gradient::Gradient;
 use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use ferrolite_model::BuiltinOperator;
@@ -33,6 +35,10 @@ impl OpDef for ExpandDims {
 
     fn reference(&self, _node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         view_kernel()
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(moves_grad::view)
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -1,6 +1,7 @@
 //! GATHER: slices of a tensor, picked by index.
 
-use crate::common::strided::{axis, copy_packed, elements, index_input, read_strings, write_strings};
+use crate::common::strided::{axis, copy_packed, elements, index_input};
+use crate::common::strings::{Strings, write_strings};
 use crate::op::{InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::TensorRef;
@@ -118,10 +119,10 @@ impl Kernel for GatherKernel {
         );
         let inner = self.inner;
         if self.ty == TensorType::String {
-            let strings = read_strings(data.bytes)?;
+            let strings = Strings::new(data.bytes)?;
             ensure!(strings.len() >= data_len, "string data is shorter than its shape");
             let mut picked: Vec<&[u8]> = Vec::with_capacity(output_len);
-            self.for_each(indices, |from, _| picked.extend(&strings[from..from + inner]))?;
+            self.for_each(indices, |from, _| picked.extend((from..from + inner).map(|i| strings.get(i))))?;
             return write_strings(output, &picked);
         }
         let (src, dst) = (data.bytes, output.bytes());

@@ -1,12 +1,13 @@
 //! GELU: x · Φ(x), exactly or by the tanh approximation. Source: LiteRT `reference/gelu.h`.
 
 use crate::OpError;
+use crate::common::cases;
 use crate::common::elementwise::{check_type, infer_unary, unary, unary_float};
 use crate::common::lut::{Table16, kernel8, table8};
 use crate::common::vector;
-use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use std::ops::RangeInclusive;
 
@@ -59,6 +60,15 @@ impl OpDef for Gelu {
 
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::UNARY)
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let types = [
+            (TensorType::Float32, None),
+            (TensorType::Int8, Some((0.05, -100))),
+            (TensorType::UInt8, Some((0.05, 28))),
+        ];
+        cases::unary(BuiltinOperator::GELU, &BuiltinOptions::NONE, &types)
     }
 }
 

@@ -1,15 +1,16 @@
 //! HARD_SWISH: x · relu6(x + 3) / 6. Sources: LiteRT `kernels/activations.cc`, `reference/hard_swish.h`.
 
 use crate::common::backward::unary as backward;
+use crate::common::cases;
 use crate::common::elementwise::{Quantized, check_type, infer_unary, rounding_divide_by_pot_i16, unary, unary_float};
 use crate::common::requant::{quantize_multiplier, saturating_rounding_doubling_high_mul_i16 as rounding_mul};
 use crate::common::vector;
 use crate::gradient::Gradient;
-use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure, for_quantized};
 use ferrolite_kernels::Unary;
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use std::ops::RangeInclusive;
 
 /// HARD_SWISH.
@@ -73,6 +74,15 @@ impl OpDef for HardSwish {
                 b.add(inside, above)
             })
         })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let types = [
+            (TensorType::Float32, None),
+            (TensorType::Int8, Some((0.06, -100))),
+            (TensorType::UInt8, Some((0.06, 28))),
+        ];
+        cases::unary(BuiltinOperator::HARD_SWISH, &BuiltinOptions::NONE, &types)
     }
 }
 

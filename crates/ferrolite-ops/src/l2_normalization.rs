@@ -1,8 +1,7 @@
 //! L2_NORMALIZATION: rows (the last dimension) divided by their Euclidean norm.
 
-use crate::common::requant::{
-    multiply_by_quantized_multiplier, saturating_rounding_doubling_high_mul, saturating_rounding_multiply_by_pot,
-};
+use crate::common::inverse_sqrt::inverse_sqrt;
+use crate::common::requant::Multiplier;
 use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::quantize::{OutputRule, QuantRule};
 use crate::{OpError, ensure};
@@ -62,9 +61,11 @@ impl OpDef for L2Normalization {
                 let input = io.input(0)?.slice::<i8>()?;
                 let output = io.outputs[0].slice::<i8>()?;
                 for (x, y) in input.chunks_exact(depth.max(1)).zip(output.chunks_exact_mut(depth.max(1))) {
-                    let (multiplier, shift) = inverse_norm(x.iter().map(|&x| i32::from(x) - zero));
+                    let factor = inverse_norm(x.iter().map(|&x| i32::from(x) - zero));
+                    // In units of 1/128.
+                    let factor = Multiplier { shift: factor.shift + 7, ..factor };
                     for (y, &x) in y.iter_mut().zip(x) {
-                        let scaled = multiply_by_quantized_multiplier(i32::from(x) - zero, multiplier, shift + 7);
+                        let scaled = factor.apply(i32::from(x) - zero);
                         *y = scaled.clamp(-128, 127) as i8;
                     }
                 }
@@ -74,9 +75,9 @@ impl OpDef for L2Normalization {
                 let input = io.input(0)?.slice::<u8>()?;
                 let output = io.outputs[0].slice::<u8>()?;
                 for (x, y) in input.chunks_exact(depth.max(1)).zip(output.chunks_exact_mut(depth.max(1))) {
-                    let (multiplier, shift) = inverse_norm(x.iter().map(|&x| i32::from(x) - zero));
+                    let factor = inverse_norm(x.iter().map(|&x| i32::from(x) - zero));
                     for (y, &x) in y.iter_mut().zip(x) {
-                        let scaled = multiply_by_quantized_multiplier(128 * (i32::from(x) - zero), multiplier, shift);
+                        let scaled = factor.apply(128 * (i32::from(x) - zero));
                         *y = (128 + scaled).clamp(0, 255) as u8;
                     }
                 }
@@ -91,35 +92,8 @@ impl OpDef for L2Normalization {
     }
 }
 
-/// 1 / √(Σ x²) as a multiplier and a (negative) left shift. A sum of 0 counts as 1.
-///
-/// After LiteRT's `GetInvSqrtQuantizedMultiplierExp`: five Newton steps x ← 1.5 x − s/2 · x³ from x = 1, in fixed point
-/// with 3 integer bits, on the sum shifted into [1/4, 1).
-fn inverse_norm(values: impl Iterator<Item = i32>) -> (i32, i32) {
+/// 1 / √(Σ x²). A sum of 0 counts as 1.
+fn inverse_norm(values: impl Iterator<Item = i32>) -> Multiplier {
     let sum = values.fold(0i64, |sum, x| sum + i64::from(x) * i64::from(x));
-    let mut sum = i32::try_from(sum).unwrap_or(i32::MAX);
-    if sum <= 1 {
-        return (i32::MAX, 0);
-    }
-    let mut right_shift = 11;
-    while sum >= 1 << 29 {
-        sum /= 4;
-        right_shift += 1;
-    }
-    let pairs = (sum.leading_zeros() as i32 - 1) / 2 - 1;
-    right_shift -= pairs;
-    sum <<= 2 * pairs;
-    let multiply = saturating_rounding_doubling_high_mul;
-    let half = saturating_rounding_multiply_by_pot(sum >> 1, -1);
-    let three_halves = (1 << 28) + (1 << 27);
-    let mut x = 1 << 28;
-    for _ in 0..5 {
-        // Products have 6 and 9 integer bits.
-        let cube = saturating_rounding_multiply_by_pot(multiply(multiply(x, x), x), 6);
-        let step = multiply(three_halves, x).wrapping_sub(multiply(half, cube));
-        x = saturating_rounding_multiply_by_pot(step, 3);
-    }
-    // √2 / 2 in fixed point without integer bits.
-    let inverse = multiply(x, 1_518_500_250);
-    if right_shift < 0 { (inverse.wrapping_shl(-right_shift as u32), 0) } else { (inverse, -right_shift) }
+    inverse_sqrt(i32::try_from(sum).unwrap_or(i32::MAX))
 }

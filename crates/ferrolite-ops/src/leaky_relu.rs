@@ -5,16 +5,18 @@
 use crate::common::backward::Backward;
 use crate::common::backward::unary as backward;
 use crate::common::broadcast::{binary, broadcast_shape};
+use crate::common::cases;
 use crate::common::elementwise::{Quantized, check_type, infer_unary, unary, unary_float};
 use crate::common::requant::Multiplier;
 use crate::common::vector;
 use crate::gradient::Gradient;
-use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::Shape;
 use crate::{OpError, ensure, for_quantized};
 use ferrolite_kernels::Unary;
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::schema::LeakyReluOptionsT;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use half::{bf16, f16};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
@@ -105,6 +107,16 @@ impl OpDef for LeakyRelu {
                 b.add(above, below)
             })
         })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let types =
+            [(TensorType::Float32, None), (TensorType::Int8, Some((0.04, -60))), (TensorType::UInt8, Some((0.04, 68)))];
+        cases::unary(
+            BuiltinOperator::LEAKY_RELU,
+            &BuiltinOptions::LeakyReluOptions(Box::new(LeakyReluOptionsT { alpha: 0.3 })),
+            &types,
+        )
     }
 }
 

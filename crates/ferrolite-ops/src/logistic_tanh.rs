@@ -4,16 +4,17 @@
 //! Sources: LiteRT `kernels/activations.cc`, `reference/logistic.h`.
 
 use crate::common::backward::unary as backward;
+use crate::common::cases;
 use crate::common::elementwise::{check_type, infer_unary, unary, unary_float};
 use crate::common::lut::{kernel8, table8};
 use crate::common::sigmoid::TableScale;
 use crate::common::vector;
 use crate::gradient::Gradient;
-use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule};
 use crate::{OpError, ensure};
 use ferrolite_kernels::Unary;
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use std::ops::RangeInclusive;
 
 /// LOGISTIC.
@@ -111,6 +112,15 @@ impl OpDef for Logistic {
             })
         })
     }
+
+    fn cases(&self) -> Vec<Case> {
+        let types = [
+            (TensorType::Float32, None),
+            (TensorType::Int8, Some((1.0 / 256.0, -128))),
+            (TensorType::UInt8, Some((1.0 / 256.0, 0))),
+        ];
+        cases::unary(BuiltinOperator::LOGISTIC, &BuiltinOptions::NONE, &types)
+    }
 }
 
 impl OpDef for Tanh {
@@ -168,5 +178,14 @@ impl OpDef for Tanh {
                 b.sub(b.grad, lost)
             })
         })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let types = [
+            (TensorType::Float32, None),
+            (TensorType::Int8, Some((1.0 / 128.0, 0))),
+            (TensorType::UInt8, Some((1.0 / 128.0, 128))),
+        ];
+        cases::unary(BuiltinOperator::TANH, &BuiltinOptions::NONE, &types)
     }
 }

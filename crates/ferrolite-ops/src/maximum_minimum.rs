@@ -3,14 +3,15 @@
 
 use crate::common::backward::Backward;
 use crate::common::broadcast::{binary, broadcast_shape};
+use crate::common::cases;
 use crate::common::vector;
 use crate::gradient::Gradient;
-use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule};
 use crate::tensor::Element;
 use crate::{OpError, ensure};
 use ferrolite_kernels::Binary;
-use ferrolite_model::{BuiltinOperator, TensorId, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorId, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -90,6 +91,10 @@ impl OpDef for Extremum {
             |ctx| chosen(Backward::new(ctx)?, |b| Ok(b.sub(b.input(1)?, b.input(0)?))),
         );
         Some(if self.maximum { larger } else { smaller })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::binary(self.op, &[("", BuiltinOptions::NONE)], &[TensorType::Float32])
     }
 }
 

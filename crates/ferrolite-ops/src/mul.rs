@@ -5,11 +5,12 @@
 use crate::common::activation::{finite_range, integer_range, quantized_range};
 use crate::common::backward::Backward;
 use crate::common::broadcast::{binary, broadcast_shape};
+use crate::common::cases;
 use crate::common::elementwise::{Quantized, check_type, clamp, is_quantized};
 use crate::common::requant::{Multiplier, rounding_divide_by_pot, saturating_rounding_doubling_high_mul_i16};
 use crate::common::vector;
 use crate::gradient::Gradient;
-use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure, for_quantized};
 use ferrolite_kernels::Binary;
@@ -127,6 +128,14 @@ impl OpDef for Mul {
             b.through(activation.unwrap_or_default())?;
             b.both(|b| Ok(b.mul(b.grad, b.input(1)?)), |b| Ok(b.mul(b.grad, b.input(0)?)))
         })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::binary(
+            BuiltinOperator::MUL,
+            &cases::activations(BuiltinOperator::MUL),
+            &[TensorType::Float32, TensorType::Int8, TensorType::UInt8],
+        )
     }
 }
 

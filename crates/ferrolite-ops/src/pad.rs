@@ -1,6 +1,8 @@
 //! PAD and PADV2: a border of one value around a tensor.
 
+use crate::common::moves_grad;
 use crate::common::strided::{Step, StridedCopy, elements, fixed_size, index_input, known, strides};
+use crate::gradient::Gradient;
 use crate::op::{InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::{Shape, TensorInfo};
@@ -133,6 +135,10 @@ impl OpDef for Pad {
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         prepare_pad(node, Some(zero(node.output(0)?)))
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(moves_grad::pad)
     }
 
     fn quantize(&self) -> Option<QuantRule> {

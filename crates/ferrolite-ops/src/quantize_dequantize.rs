@@ -2,15 +2,16 @@
 //!
 //! Sources: LiteRT `kernels/{quantize.cc,dequantize.h}`, `reference/{quantize,requantize,dequantize}.h`.
 
+use crate::common::cases;
 use crate::common::elementwise::{Quantized, unary};
 use crate::common::packed;
 use crate::common::requant::Multiplier;
 use crate::common::vector;
-use crate::op::{FastKernel, FnKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, FastKernel, FnKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
 use crate::tensor::TensorInfo;
 use crate::{OpError, ensure, for_quantized};
 use ferrolite_kernels::{dequantize_i8_f32, f16_to_f32, quantize_f32_i8};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use half::{bf16, f16};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
@@ -130,6 +131,27 @@ impl OpDef for Quantize {
 
     fn fast(&self) -> &'static [FastKernel] {
         QUANTIZE
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let float = (TensorType::Float32, None);
+        let (int8, other) = ((TensorType::Int8, Some((0.007, 5))), (TensorType::Int8, Some((0.01, -9))));
+        let uint8 = (TensorType::UInt8, Some((0.007, 133)));
+        let mut all = Vec::new();
+        for shape in [&[37][..], &[3, 41, 71], &[5, 131, 129]] {
+            for (from, to) in [(float, int8), (float, uint8), (int8, other), (int8, uint8), (uint8, int8)] {
+                let name = format!("{} {} {shape:?}", from.0, to.0);
+                let inputs = [(from.0, shape, from.1)];
+                all.extend(cases::case(
+                    name,
+                    BuiltinOperator::QUANTIZE,
+                    BuiltinOptions::NONE,
+                    &inputs,
+                    (to.0, shape, to.1),
+                ));
+            }
+        }
+        all
     }
 }
 
@@ -285,6 +307,26 @@ impl OpDef for Dequantize {
 
     fn fast(&self) -> &'static [FastKernel] {
         DEQUANTIZE
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let float = (TensorType::Float32, None);
+        let (int8, half) = ((TensorType::Int8, Some((0.007, 5))), (TensorType::Float16, None));
+        let mut all = Vec::new();
+        for shape in [&[37][..], &[3, 41, 71], &[5, 131, 129]] {
+            for (from, to) in [(int8, float), (half, float)] {
+                let name = format!("{} {} {shape:?}", from.0, to.0);
+                let inputs = [(from.0, shape, from.1)];
+                all.extend(cases::case(
+                    name,
+                    BuiltinOperator::DEQUANTIZE,
+                    BuiltinOptions::NONE,
+                    &inputs,
+                    (to.0, shape, to.1),
+                ));
+            }
+        }
+        all
     }
 }
 

@@ -3,15 +3,16 @@
 //! Sources: LiteRT `kernels/activations.cc` (QuantizedReluX), `optimized_ops.h` (ReluX).
 
 use crate::common::backward::unary as backward;
+use crate::common::cases;
 use crate::common::elementwise::{Quantized, check_type, clamp, infer_unary, unary, unary_float};
 use crate::common::requant::Multiplier;
 use crate::common::vector;
 use crate::gradient::Gradient;
-use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure, for_quantized};
 use ferrolite_kernels::Unary;
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use std::ops::RangeInclusive;
 
 /// Clamps to a range.
@@ -166,5 +167,14 @@ impl OpDef for Bounded {
 
     fn gradient(&self) -> Option<Gradient> {
         Some(self.gradient)
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let types = [
+            (TensorType::Float32, None),
+            (TensorType::Int8, Some((0.03, -20))),
+            (TensorType::UInt8, Some((0.03, 108))),
+        ];
+        cases::unary(self.op, &BuiltinOptions::NONE, &types)
     }
 }

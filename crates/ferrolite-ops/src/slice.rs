@@ -1,6 +1,8 @@
 //! SLICE: a box out of a tensor.
 
+use crate::common::moves_grad;
 use crate::common::strided::{CopyKernel, StridedCopy, elements, index_input, known, strides};
+use crate::gradient::Gradient;
 use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::Shape;
@@ -57,6 +59,10 @@ impl OpDef for Slice {
         let input = node.input(0)?;
         let (first, size) = known(ranges(node)?)?;
         Ok(Box::new(CopyKernel { input: 0, copy: slice_copy(input.ty, &input.shape, &first, &size)? }))
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(moves_grad::slice)
     }
 
     fn quantize(&self) -> Option<QuantRule> {

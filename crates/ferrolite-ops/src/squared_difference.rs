@@ -2,13 +2,14 @@
 
 use crate::common::backward::Backward;
 use crate::common::broadcast::{binary, broadcast_shape};
+use crate::common::cases;
 use crate::common::elementwise::{Quantized, check_type};
 use crate::common::requant::Multiplier;
 use crate::gradient::Gradient;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -58,6 +59,10 @@ impl OpDef for SquaredDifference {
             let grad = b.mul(b.grad, twice);
             b.both(|_| Ok(grad), |b| Ok(b.neg(grad)))
         })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::binary(BuiltinOperator::SQUARED_DIFFERENCE, &[("", BuiltinOptions::NONE)], &[TensorType::Float32])
     }
 }
 

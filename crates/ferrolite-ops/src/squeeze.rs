@@ -1,6 +1,8 @@
 //! SQUEEZE: leaves out dimensions of size 1.
 
+use crate::common::moves_grad;
 use crate::common::strided::{axis, view_kernel};
+use crate::gradient::Gradient;
 use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
@@ -38,6 +40,10 @@ impl OpDef for Squeeze {
 
     fn reference(&self, _node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         view_kernel()
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(moves_grad::view)
     }
 
     fn quantize(&self) -> Option<QuantRule> {

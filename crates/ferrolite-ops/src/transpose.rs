@@ -1,6 +1,8 @@
 //! TRANSPOSE: reorders dimensions.
 
+use crate::common::moves_grad;
 use crate::common::strided::{CopyKernel, StridedCopy, axis, elements, index_input, known, strides};
+use crate::gradient::Gradient;
 use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
@@ -44,6 +46,10 @@ impl OpDef for Transpose {
         let output = perm.iter().map(|&p| (input.shape[p], from[p]));
         let copy = StridedCopy::dense(input.ty, output, (0, elements(&input.shape)?))?;
         Ok(Box::new(CopyKernel { input: 0, copy }))
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        Some(moves_grad::transpose)
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -4,17 +4,18 @@
 //! `kernels/{elementwise,exp,neg,floor,ceil,round}.cc`.
 
 use crate::common::backward::unary as backward;
+use crate::common::cases;
 use crate::common::elementwise::{Quantized, check_type, infer_unary, is_quantized, unary, unary_float};
 use crate::common::inverse_sqrt::inverse_sqrt;
 use crate::common::lut::{Table16, kernel8, table8};
 use crate::common::requant::Multiplier;
 use crate::common::vector;
 use crate::gradient::Gradient;
-use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId, reference};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
 use ferrolite_kernels::Unary;
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use std::ops::RangeInclusive;
 
 /// Makes the kernel for types other than floats.
@@ -253,6 +254,16 @@ impl OpDef for Math {
 
     fn gradient(&self) -> Option<Gradient> {
         self.gradient
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let mut types = vec![(TensorType::Float32, None)];
+        // Square roots of int8 refuse negative numbers, which the inputs would hold.
+        let roots = [BuiltinOperator::SQRT, BuiltinOperator::RSQRT];
+        if self.integers.contains(&TensorType::Int8) && !roots.contains(&self.op) {
+            types.push((TensorType::Int8, Some((0.04, -50))));
+        }
+        cases::unary(self.op, &BuiltinOptions::NONE, &types)
     }
 }
 

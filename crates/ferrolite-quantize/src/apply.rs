@@ -4,10 +4,11 @@ use crate::QuantizeError;
 use crate::graph::Graph;
 use crate::params::{quantize_bias, quantize_weights, to_half};
 use crate::plan::{Decision, Form, GraphPlan, QuantPlan};
-use crate::version::{adapt_options, needed};
 use ferrolite_model::{
-    BuiltinOperator, BuiltinOptions, Model, Node, OperatorCode, Quantization, Subgraph, Tensor, TensorId, TensorType, schema,
+    BuiltinOperator, BuiltinOptions, Model, Node, OperatorCode, Quantization, Tensor, TensorId, TensorType,
+    min_operator_version,
 };
+use std::collections::HashMap;
 
 impl QuantPlan {
     /// Rewrites the model that this plan was made for.
@@ -30,7 +31,7 @@ impl QuantPlan {
             }
             rewrite(&source, plan, &mut result, index);
         }
-        compact(&mut result);
+        result.compact();
         ferrolite_model::verify(&result)?;
         Ok(result)
     }
@@ -43,13 +44,18 @@ struct Rewrite<'a> {
     model: &'a mut Model,
     tensors: Vec<Tensor>,
     nodes: Vec<Node>,
+    /// Indices of nodes whose tensors are of other types than before.
+    changed: Vec<usize>,
+    /// Results of QUANTIZE nodes that became superfluous, and what holds the same.
+    same: HashMap<TensorId, TensorId>,
     /// By tensor: forms in which it exists already.
     made: Vec<Vec<(Form, TensorId)>>,
 }
 
 fn rewrite(source: &Graph<'_>, plan: &GraphPlan, model: &mut Model, index: usize) {
     let (tensors, made) = (source.graph.tensors.clone(), vec![Vec::new(); source.graph.tensors.len()]);
-    let mut rewrite = Rewrite { source, plan, model, tensors, nodes: Vec::new(), made };
+    let mut rewrite =
+        Rewrite { source, plan, model, tensors, nodes: Vec::new(), changed: Vec::new(), same: HashMap::new(), made };
     for (i, node) in source.graph.nodes.iter().enumerate() {
         rewrite.node(i, node);
     }
@@ -63,12 +69,13 @@ fn rewrite(source: &Graph<'_>, plan: &GraphPlan, model: &mut Model, index: usize
     // The caller's tensor keeps its name, what it is made from gets another.
     for (&id, &output) in source.graph.outputs.iter().zip(&outputs) {
         let name = &source.graph.tensors[id].name;
-        if output >= source.graph.tensors.len() && !source.graph.inputs.contains(&id) {
+        let is_port = |id| source.graph.inputs.contains(&id) || source.graph.outputs.contains(&id);
+        if id != output && !is_port(output) && !source.graph.inputs.contains(&id) {
             rewrite.tensors[output].name = name.clone();
             rewrite.tensors[id].name = name.as_ref().map(|name| format!("{name}/computed"));
         }
     }
-    let Rewrite { tensors, nodes, .. } = rewrite;
+    let Rewrite { tensors, mut nodes, changed, .. } = rewrite;
     for signature in model.signatures.iter_mut().filter(|signature| signature.subgraph == index) {
         for (_, id) in &mut signature.outputs {
             if let Some(i) = source.graph.outputs.iter().position(|output| output == id) {
@@ -77,12 +84,34 @@ fn rewrite(source: &Graph<'_>, plan: &GraphPlan, model: &mut Model, index: usize
         }
     }
     let graph = &mut model.subgraphs[index];
-    (graph.tensors, graph.nodes, graph.outputs) = (tensors, nodes, outputs);
+    (graph.tensors, graph.outputs) = (tensors, outputs);
+    for node in changed {
+        let code = model.operator(&nodes[node]).clone();
+        let version = min_operator_version(model, &model.subgraphs[index], &nodes[node]).max(code.version);
+        nodes[node].opcode = operator(model, OperatorCode { version, ..code });
+    }
+    model.subgraphs[index].nodes = nodes;
+}
+
+/// Index of exactly this operator and version.
+fn operator(model: &mut Model, code: OperatorCode) -> usize {
+    let codes = &mut model.operator_codes;
+    codes.iter().position(|known| *known == code).unwrap_or_else(|| {
+        codes.push(code);
+        codes.len() - 1
+    })
 }
 
 impl Rewrite<'_> {
     fn node(&mut self, index: usize, node: &Node) {
         let planned = &self.plan.nodes[index];
+        if let Some((float, integers, params)) = self.source.quantized_by(node)
+            && self.plan.homes[float] == Some(params)
+            && !self.source.graph.outputs.contains(&integers)
+        {
+            self.same.insert(integers, float);
+            return;
+        }
         let inputs: Vec<Option<TensorId>> =
             node.inputs.iter().zip(&planned.inputs).map(|(id, form)| id.map(|id| self.read(id, form))).collect();
         let mut result = Node { inputs, ..node.clone() };
@@ -92,22 +121,10 @@ impl Rewrite<'_> {
                 _ => None,
             });
             let ty = activation.unwrap_or(TensorType::Float32);
-            let per_channel = planned.inputs.iter().any(|form| matches!(form, Form::Weights { axis: Some(_), .. }));
-            let code = self.source.model.operator(node);
-            let version = needed(code.builtin, node, &planned.decision, ty, per_channel).max(code.version);
-            result.opcode = self.operator(OperatorCode { version, ..code.clone() });
             adapt_options(&mut result.options, &planned.decision, ty);
+            self.changed.push(self.nodes.len());
         }
         self.nodes.push(result);
-    }
-
-    /// Index of exactly this operator and version.
-    fn operator(&mut self, code: OperatorCode) -> usize {
-        let codes = &mut self.model.operator_codes;
-        codes.iter().position(|known| *known == code).unwrap_or_else(|| {
-            codes.push(code);
-            codes.len() - 1
-        })
     }
 
     /// The tensor that holds `id` in a form; made when it is asked for first.
@@ -119,7 +136,7 @@ impl Rewrite<'_> {
             _ => false,
         };
         if is_there {
-            return id;
+            return self.same.get(&id).copied().unwrap_or(id);
         }
         if let Some((_, made)) = self.made[id].iter().find(|(known, _)| known == form) {
             return *made;
@@ -139,8 +156,8 @@ impl Rewrite<'_> {
                 }
                 // What was made from integers is read from them.
                 let source = match self.source.integer_source(id) {
-                    Some((integers, same)) if same == *params => return integers,
-                    Some((integers, _)) => integers,
+                    Some((integers, same)) if same == *params => return self.read(integers, &Form::AsIs),
+                    Some((integers, _)) => self.read(integers, &Form::AsIs),
                     None => id,
                 };
                 self.convert(BuiltinOperator::QUANTIZE, source, id, params.ty, Some((*params).into()))
@@ -165,9 +182,21 @@ impl Rewrite<'_> {
     }
 
     /// Adds a constant that stands for `id`.
-    fn constant(&mut self, id: TensorId, ty: TensorType, data: Vec<u8>, quantization: Option<Quantization>) -> TensorId {
+    fn constant(
+        &mut self,
+        id: TensorId,
+        ty: TensorType,
+        data: Vec<u8>,
+        quantization: Option<Quantization>,
+    ) -> TensorId {
         let buffer = self.model.add_buffer(data);
-        self.tensors.push(Tensor { ty, buffer, quantization, external_buffer: 0, ..self.source.graph.tensors[id].clone() });
+        self.tensors.push(Tensor {
+            ty,
+            buffer,
+            quantization,
+            external_buffer: 0,
+            ..self.source.graph.tensors[id].clone()
+        });
         self.tensors.len() - 1
     }
 
@@ -185,22 +214,12 @@ impl Rewrite<'_> {
         let name = like.name.as_ref().map(|name| format!("{name}/{suffix}"));
         self.tensors.push(Tensor { name, ty, quantization, buffer: 0, ..like });
         let output = self.tensors.len() - 1;
-        let source_ty = self.plan.homes.get(source).copied().flatten().map_or(self.tensors[source].ty, |home| home.ty);
-        let (options, version) = match op {
-            BuiltinOperator::QUANTIZE => {
-                let wide = ty == TensorType::Int16;
-                (BuiltinOptions::QuantizeOptions(Box::new(schema::QuantizeOptionsT {})), if wide { 2 } else { 1 })
-            }
-            _ => {
-                let version = match source_ty {
-                    TensorType::Float16 | TensorType::Int16 => 3,
-                    TensorType::Int8 => 2,
-                    _ => 1,
-                };
-                (BuiltinOptions::DequantizeOptions(Box::new(schema::DequantizeOptionsT {})), version)
-            }
+        let options = match op {
+            BuiltinOperator::QUANTIZE => BuiltinOptions::QuantizeOptions(Box::default()),
+            _ => BuiltinOptions::DequantizeOptions(Box::default()),
         };
-        let opcode = self.operator(OperatorCode { builtin: op, custom: None, version });
+        let opcode = operator(self.model, OperatorCode { builtin: op, custom: None, version: 1 });
+        self.changed.push(self.nodes.len());
         self.nodes.push(Node::new(opcode, vec![Some(source)], vec![output], options));
         output
     }
@@ -210,89 +229,16 @@ fn scaled(scales: &[f32], axis: Option<usize>) -> Quantization {
     Quantization::per_channel(scales.to_vec(), axis.map_or(0, |axis| axis as i32))
 }
 
-/// Removes conversions that nothing reads, then tensors, buffers and operators that nothing uses.
-fn compact(model: &mut Model) {
-    for index in 0..model.subgraphs.len() {
-        while drop_unread_conversions(model, index) {}
-        drop_tensors(model, index);
-    }
-    let mut operators = vec![None; model.operator_codes.len()];
-    let mut buffers = vec![None; model.buffers.len()];
-    let mut codes = Vec::new();
-    for node in model.subgraphs.iter_mut().flat_map(|graph| &mut graph.nodes) {
-        node.opcode = *operators[node.opcode].get_or_insert_with(|| {
-            codes.push(model.operator_codes[node.opcode].clone());
-            codes.len() - 1
-        });
-    }
-    model.operator_codes = codes;
-    let mut kept = vec![model.buffers.first().cloned().unwrap_or_default()];
-    if let Some(first) = buffers.first_mut() {
-        *first = Some(0);
-    }
-    let used = model.subgraphs.iter_mut().flat_map(|graph| graph.tensors.iter_mut().map(|tensor| &mut tensor.buffer));
-    for buffer in used.chain(model.metadata.iter_mut().map(|entry| &mut entry.buffer)) {
-        *buffer = *buffers[*buffer].get_or_insert_with(|| {
-            kept.push(model.buffers[*buffer].clone());
-            kept.len() - 1
-        });
-    }
-    for buffer in &mut model.metadata_buffer {
-        if let Some(slot) = usize::try_from(*buffer).ok().and_then(|i| buffers.get_mut(i)) {
-            let old = *buffer as usize;
-            *buffer = *slot.get_or_insert_with(|| {
-                kept.push(model.buffers[old].clone());
-                kept.len() - 1
-            }) as i32;
-        }
-    }
-    model.buffers = kept;
-}
-
-fn drop_unread_conversions(model: &mut Model, index: usize) -> bool {
-    let mut read = vec![false; model.subgraphs[index].tensors.len()];
-    let graph = &model.subgraphs[index];
-    graph.nodes.iter().flat_map(|node| node.inputs.iter().flatten()).for_each(|&id| read[id] = true);
-    graph.outputs.iter().for_each(|&id| read[id] = true);
-    for signature in model.signatures.iter().filter(|signature| signature.subgraph == index) {
-        signature.outputs.iter().for_each(|(_, id)| read[*id] = true);
-    }
-    let codes = &model.operator_codes;
-    let graph = &mut model.subgraphs[index];
-    let before = graph.nodes.len();
-    graph.nodes.retain(|node| {
-        let converts =
-            matches!(codes[node.opcode].builtin, BuiltinOperator::QUANTIZE | BuiltinOperator::DEQUANTIZE);
-        !converts || node.outputs.iter().any(|&id| read[id])
-    });
-    graph.nodes.len() < before
-}
-
-fn drop_tensors(model: &mut Model, index: usize) {
-    let mut used = vec![false; model.subgraphs[index].tensors.len()];
-    each_tensor(model, index, &mut |id| used[*id] = true);
-    let mut next = 0;
-    let places: Vec<usize> = used
-        .iter()
-        .map(|&used| {
-            next += usize::from(used);
-            next.saturating_sub(1)
-        })
-        .collect();
-    each_tensor(model, index, &mut |id| *id = places[*id]);
-    let mut used = used.into_iter();
-    model.subgraphs[index].tensors.retain(|_| used.next().unwrap_or(true));
-}
-
-/// Visits every reference to a tensor of a subgraph.
-fn each_tensor(model: &mut Model, index: usize, visit: &mut dyn FnMut(&mut TensorId)) {
-    let Subgraph { nodes, inputs, outputs, .. } = &mut model.subgraphs[index];
-    inputs.iter_mut().chain(outputs).for_each(&mut *visit);
-    for node in nodes {
-        let Node { inputs, outputs, intermediates, .. } = node;
-        inputs.iter_mut().flatten().chain(outputs).chain(intermediates).for_each(&mut *visit);
-    }
-    for signature in model.signatures.iter_mut().filter(|signature| signature.subgraph == index) {
-        signature.inputs.iter_mut().chain(&mut signature.outputs).for_each(|(_, id)| visit(id));
+/// Options as the quantized kernels want them.
+fn adapt_options(options: &mut BuiltinOptions, decision: &Decision, ty: TensorType) {
+    match (decision, options) {
+        // Activations are quantized with a zero point: twice the resolution behind a ReLU.
+        (Decision::Hybrid, BuiltinOptions::FullyConnectedOptions(o)) => o.asymmetric_quantize_inputs = true,
+        (Decision::Hybrid, BuiltinOptions::BatchMatMulOptions(o)) => o.asymmetric_quantize_inputs = true,
+        (Decision::Hybrid, BuiltinOptions::SVDFOptions(o)) => o.asymmetric_quantize_inputs = true,
+        // Scales are any, not powers of two.
+        (Decision::Integer, BuiltinOptions::AddOptions(o)) if ty == TensorType::Int16 => o.pot_scale_int16 = false,
+        (Decision::Integer, BuiltinOptions::SubOptions(o)) if ty == TensorType::Int16 => o.pot_scale_int16 = false,
+        _ => {}
     }
 }

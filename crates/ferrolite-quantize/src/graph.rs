@@ -45,10 +45,22 @@ impl<'a> Graph<'a> {
     /// A per-tensor quantized integer tensor that a DEQUANTIZE turns into `id`.
     pub(crate) fn integer_source(&self, id: TensorId) -> Option<(TensorId, Params)> {
         let source = self.dequantized(id)?;
-        let tensor = &self.graph.tensors[source];
+        Some((source, self.params(source)?))
+    }
+
+    /// Parameters of a per-tensor quantized activation.
+    pub(crate) fn params(&self, id: TensorId) -> Option<Params> {
+        let tensor = &self.graph.tensors[id];
         let (scale, zero_point) = tensor.quantization.as_ref()?.as_per_tensor()?;
         let is_activation = matches!(tensor.ty, TensorType::Int8 | TensorType::UInt8 | TensorType::Int16);
-        is_activation.then_some((source, Params { ty: tensor.ty, scale, zero_point }))
+        (is_activation && scale > 0.0).then_some(Params { ty: tensor.ty, scale, zero_point })
+    }
+
+    /// The float that a QUANTIZE turns into integers, those, and their parameters.
+    pub(crate) fn quantized_by(&self, node: &Node) -> Option<(TensorId, TensorId, Params)> {
+        let (&[Some(float)], &[integers]) = (node.inputs.as_slice(), node.outputs.as_slice()) else { return None };
+        let is = self.builtin(node) == BuiltinOperator::QUANTIZE && self.is_float(float);
+        Some((float, integers, self.params(integers).filter(|_| is)?))
     }
 
     /// Whether `float_constant` would give something, but cheaply.

@@ -23,7 +23,6 @@ mod error;
 mod graph;
 mod params;
 mod plan;
-mod version;
 
 pub use calibrate::{Calibration, Calibrator};
 pub use error::{QuantizeError, Refusal};
@@ -101,11 +100,7 @@ impl Options {
 /// # Errors
 /// When the calibration is missing or of another model, when there is nothing to quantize, and for [`Mode::Int8Only`] when
 /// any node has to stay in float (the error lists them all).
-pub fn quantize(
-    model: &Model,
-    options: &Options,
-    calibration: Option<&Calibration>,
-) -> Result<Model, QuantizeError> {
+pub fn quantize(model: &Model, options: &Options, calibration: Option<&Calibration>) -> Result<Model, QuantizeError> {
     decide(model, options, calibration)?.apply(model)
 }
 
@@ -113,11 +108,7 @@ pub fn quantize(
 ///
 /// # Errors
 /// See [`quantize`].
-pub fn decide(
-    model: &Model,
-    options: &Options,
-    calibration: Option<&Calibration>,
-) -> Result<QuantPlan, QuantizeError> {
+pub fn decide(model: &Model, options: &Options, calibration: Option<&Calibration>) -> Result<QuantPlan, QuantizeError> {
     decide_with(model, options, calibration, &Catalog::builtin())
 }
 

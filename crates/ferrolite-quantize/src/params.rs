@@ -239,16 +239,16 @@ mod tests {
         assert!((5.0 / (0.1 * f64::from(scales[0])) - limit).abs() < 1e3);
         let bias = |bytes: Vec<u8>| i32::from_le_bytes(bytes[..4].try_into().unwrap());
         assert_eq!(bias(quantize_bias(&[-1e9], &[1e-9], Int32)), -i32::MAX);
-        assert_eq!(bias(quantize_bias(&[-0.25], &[0.1], Int32)), -3, "-2.5 rounds away from zero");
-        assert_eq!(quantize_bias(&[1.0], &[1e-12], Int64), 1_000_000_000_000i64.to_le_bytes());
+        assert_eq!(bias(quantize_bias(&[-1.25], &[0.5], Int32)), -3, "-2.5 rounds away from zero");
+        // Beyond 32 bits; the scale is 2⁻⁴⁰.
+        let scale = 0.5f32.powi(40);
+        assert_eq!(quantize_bias(&[1.0], &[scale], Int64), (1i64 << 40).to_le_bytes());
     }
 
     #[test]
     fn half_saturates() {
-        let h: Vec<f32> = to_half(&[1e9, -1e9, 0.5])
-            .chunks(2)
-            .map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32())
-            .collect();
+        let h: Vec<f32> =
+            to_half(&[1e9, -1e9, 0.5]).chunks(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
         assert_eq!(h, [65504.0, -65504.0, 0.5]);
     }
 }

@@ -97,6 +97,7 @@ impl<'a> TensorView<'a> {
 pub struct Interpreter {
     model: Arc<Model>,
     subgraph: usize,
+    signature: Option<usize>,
     options: Options,
     pool: Arc<ThreadPool>,
     facts: Facts,
@@ -124,11 +125,13 @@ impl Interpreter {
         options: Options,
     ) -> Result<Interpreter, RuntimeError> {
         let model = model.into();
-        let found = model.signatures.iter().find(|s| s.key.as_deref() == Some(key));
+        let found = model.signatures.iter().position(|s| s.key.as_deref() == Some(key));
         let keys = || model.signatures.iter().map(|s| s.key.as_deref().unwrap_or("")).collect::<Vec<_>>();
         let missing = || RuntimeError::Usage(format!("there is no signature {key:?}, only {:?}", keys()));
-        let subgraph = found.ok_or_else(missing)?.subgraph;
-        Interpreter::for_subgraph(model, subgraph, options)
+        let index = found.ok_or_else(missing)?;
+        let subgraph = model.signatures[index].subgraph;
+        let interpreter = Interpreter::for_subgraph(model, subgraph, options)?;
+        Ok(Interpreter { signature: Some(index), ..interpreter })
     }
 
     fn for_subgraph(model: Arc<Model>, subgraph: usize, options: Options) -> Result<Interpreter, RuntimeError> {
@@ -136,11 +139,22 @@ impl Interpreter {
             return Err(RuntimeError::Usage(format!("there is no subgraph {subgraph}")));
         }
         let pool = Arc::new(ThreadPool::new(options.threads.max(1)));
+        let signature = model.signatures.iter().position(|s| s.subgraph == subgraph);
         let facts = Facts::of_file(&model, subgraph)?;
         let plan = Plan { steps: Vec::new(), places: Vec::new(), arena_bytes: 0 };
         let heap = Vec::new();
-        let mut interpreter =
-            Interpreter { model, subgraph, options, pool, facts, plan, arena: Arena::default(), heap, times: None };
+        let mut interpreter = Interpreter {
+            model,
+            subgraph,
+            signature,
+            options,
+            pool,
+            facts,
+            plan,
+            arena: Arena::default(),
+            heap,
+            times: None,
+        };
         interpreter.replan()?;
         Ok(interpreter)
     }
@@ -225,9 +239,9 @@ impl Interpreter {
         &self.model.subgraphs[self.subgraph].outputs
     }
 
-    /// The signature that names this subgraph's inputs and outputs, if there is one.
+    /// The signature that names this subgraph's inputs and outputs, if there is one: the one asked for, else the first.
     pub fn signature(&self) -> Option<&Signature> {
-        self.model.signatures.iter().find(|s| s.subgraph == self.subgraph)
+        self.signature.map(|index| &self.model.signatures[index])
     }
 
     /// Bytes of the arena: the peak memory of all computed tensors and scratch.

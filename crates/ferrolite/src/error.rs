@@ -14,6 +14,12 @@ pub enum Error {
     /// A model cannot be planned or run.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// A model cannot be quantized.
+    #[error(transparent)]
+    Quantize(#[from] ferrolite_quantize::QuantizeError),
+    /// A model cannot be trained.
+    #[error(transparent)]
+    Train(#[from] ferrolite_train::TrainError),
     /// The file system refused.
     #[error("{}: {source}", path.display())]
     Io {

@@ -2,14 +2,26 @@
 
 use crate::{Array, Error, array};
 use ferrolite_model::{Quantization, TensorType};
-use image::imageops::{self, FilterType};
-use image::{DynamicImage, ImageReader};
 use std::io::Cursor;
 use std::path::Path;
+use zune_jpeg::JpegDecoder;
 
-/// Most pixels in one direction, and bytes of a decoded picture.
-const MAX_SIDE: u32 = 1 << 15;
-const MAX_BYTES: u64 = 1 << 29;
+/// Most pixels in one direction, and in all.
+const MAX_SIDE: usize = 1 << 14;
+const MAX_PIXELS: usize = 1 << 27;
+
+/// A decoded picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Picture {
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Bytes of a pixel: 1 for grey, 2 for grey with alpha, 3 for red, green and blue, 4 with alpha.
+    pub channels: usize,
+    /// Row by row.
+    pub pixels: Vec<u8>,
+}
 
 /// How bytes become numbers: `(byte − mean) / std`, with one pair for all channels or one per channel.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +69,7 @@ impl Layout {
             [h, w] if h > 1 && w > 1 => (h, w, 1, false),
             _ => return None,
         };
-        let fits = |n: usize| (1..=MAX_SIDE as usize).contains(&n);
+        let fits = |n: usize| (1..=MAX_SIDE).contains(&n);
         (fits(height) && fits(width)).then_some(Layout { height, width, channels, channels_first })
     }
 }
@@ -66,19 +78,52 @@ impl Layout {
 ///
 /// # Errors
 /// When it cannot be read, is damaged or very large.
-pub fn read(path: &Path) -> Result<DynamicImage, Error> {
+pub fn read(path: &Path) -> Result<Picture, Error> {
     let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
     decode(&bytes).map_err(|problem| Error::file(path, problem))
 }
 
 /// Decodes PNG or JPEG bytes; the error says what is wrong.
-pub fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
-    let mut limits = image::Limits::default();
-    (limits.max_image_width, limits.max_image_height) = (Some(MAX_SIDE), Some(MAX_SIDE));
-    limits.max_alloc = Some(MAX_BYTES);
-    reader.limits(limits);
-    reader.decode().map_err(|e| e.to_string())
+pub fn decode(bytes: &[u8]) -> Result<Picture, String> {
+    let picture = match bytes {
+        [0x89, b'P', b'N', b'G', ..] => decode_png(bytes)?,
+        [0xff, 0xd8, ..] => decode_jpeg(bytes)?,
+        _ => return Err("this is neither a PNG nor a JPEG file".to_owned()),
+    };
+    let size = picture.width * picture.height * picture.channels;
+    if size == 0 || picture.pixels.len() != size {
+        return Err("the picture has no pixels".to_owned());
+    }
+    Ok(picture)
+}
+
+fn check_size(width: usize, height: usize) -> Result<(), String> {
+    let fits = width <= MAX_SIDE && height <= MAX_SIDE && width * height <= MAX_PIXELS;
+    if fits { Ok(()) } else { Err(format!("a picture of {width}×{height} is too large")) }
+}
+
+fn decode_png(bytes: &[u8]) -> Result<Picture, String> {
+    let explain = |e: png::DecodingError| e.to_string();
+    let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), png::Limits { bytes: 4 * MAX_PIXELS });
+    decoder.set_transformations(png::Transformations::normalize_to_color8());
+    let mut reader = decoder.read_info().map_err(explain)?;
+    let (width, height) = (reader.info().width as usize, reader.info().height as usize);
+    check_size(width, height)?;
+    let size = reader.output_buffer_size().ok_or("it is too large")?;
+    let mut pixels = vec![0; size];
+    let frame = reader.next_frame(&mut pixels).map_err(explain)?;
+    pixels.truncate(frame.buffer_size());
+    Ok(Picture { width, height, channels: frame.color_type.samples(), pixels })
+}
+
+fn decode_jpeg(bytes: &[u8]) -> Result<Picture, String> {
+    let mut decoder = JpegDecoder::new(Cursor::new(bytes));
+    decoder.decode_headers().map_err(|e| e.to_string())?;
+    let (width, height) = decoder.dimensions().ok_or("it has no size")?;
+    check_size(width, height)?;
+    let pixels = decoder.decode().map_err(|e| e.to_string())?;
+    let channels = decoder.output_colorspace().map_or(3, |space| space.num_components());
+    Ok(Picture { width, height, channels, pixels })
 }
 
 /// A picture, resized with smoothing to what an input takes and brought into its type.
@@ -89,7 +134,7 @@ pub fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
 /// # Errors
 /// When the tensor's type or shape is not one that a picture fits.
 pub fn to_tensor(
-    picture: &DynamicImage,
+    picture: &Picture,
     ty: TensorType,
     shape: &[usize],
     quantization: Option<&Quantization>,
@@ -124,17 +169,67 @@ pub fn to_tensor(
 }
 
 /// The picture's bytes in a layout.
-fn pixels(picture: &DynamicImage, layout: Layout) -> Vec<u8> {
-    let (width, height) = (layout.width as u32, layout.height as u32);
-    let bytes = match layout.channels {
-        1 => imageops::resize(&picture.to_luma8(), width, height, FilterType::Triangle).into_raw(),
-        3 => imageops::resize(&picture.to_rgb8(), width, height, FilterType::Triangle).into_raw(),
-        _ => imageops::resize(&picture.to_rgba8(), width, height, FilterType::Triangle).into_raw(),
+fn pixels(picture: &Picture, layout: Layout) -> Vec<u8> {
+    let (from, to) = (picture.channels, layout.channels);
+    let planes: Vec<Vec<f32>> = (0..to).map(|c| resize(&channel(picture, from, to, c), picture, layout)).collect();
+    let byte = |v: f32| v.round().clamp(0.0, 255.0) as u8;
+    let area = layout.height * layout.width;
+    let place = |i: usize| if layout.channels_first { (i / area, i % area) } else { (i % to, i / to) };
+    (0..area * to).map(|i| place(i)).map(|(c, at)| byte(planes[c][at])).collect()
+}
+
+/// Channel `c` of a picture with `from` channels as one with `to` has it.
+fn channel(picture: &Picture, from: usize, to: usize, c: usize) -> Vec<f32> {
+    let grey = |p: &[u8]| match p {
+        // Luma of ITU-R BT.709, as most image libraries take it.
+        [r, g, b, ..] => 0.2126 * f32::from(*r) + 0.7152 * f32::from(*g) + 0.0722 * f32::from(*b),
+        _ => p[0].into(),
     };
-    if !layout.channels_first {
-        return bytes;
+    let alpha = |p: &[u8]| if from % 2 == 0 { p[from - 1].into() } else { 255.0 };
+    let color = |p: &[u8]| if from >= 3 { p[c].into() } else { p[0].into() };
+    let of = |p: &[u8]| {
+        if c == 3 {
+            alpha(p)
+        } else if to == 1 {
+            grey(p)
+        } else {
+            color(p)
+        }
+    };
+    picture.pixels.chunks_exact(from).map(of).collect()
+}
+
+/// Resizes one channel, columns first and rows then.
+fn resize(plane: &[f32], picture: &Picture, layout: Layout) -> Vec<f32> {
+    let (columns, rows) = (taps(picture.width, layout.width), taps(picture.height, layout.height));
+    let wide: Vec<f32> = (plane.chunks_exact(picture.width))
+        .flat_map(|row| columns.iter().map(|(start, taps)| taps.iter().zip(&row[*start..]).map(|(t, v)| t * v).sum()))
+        .collect();
+    let mut out = Vec::with_capacity(layout.width * layout.height);
+    for (start, taps) in &rows {
+        out.extend(
+            (0..layout.width)
+                .map(|x| taps.iter().enumerate().map(|(i, t)| t * wide[(start + i) * layout.width + x]).sum::<f32>()),
+        );
     }
-    (0..layout.channels).flat_map(|c| bytes.iter().copied().skip(c).step_by(layout.channels)).collect()
+    out
+}
+
+/// For each of `to` pixels, where its weights of `from` pixels start, and the weights: a triangle as wide as a pixel of
+/// the result or of the source, whichever is wider. That is bilinear for enlarging, and averages for reducing.
+fn taps(from: usize, to: usize) -> Vec<(usize, Vec<f32>)> {
+    let scale = from as f32 / to as f32;
+    let reach = scale.max(1.0);
+    let of = |i: usize| {
+        let centre = (i as f32 + 0.5) * scale;
+        let start = (centre - reach).floor().max(0.0) as usize;
+        let end = ((centre + reach).ceil() as usize).clamp(start + 1, from.max(start + 1));
+        let weight = |at: usize| (1.0 - ((at as f32 + 0.5 - centre) / reach).abs()).max(0.0);
+        let weights: Vec<f32> = (start..end).map(weight).collect();
+        let sum: f32 = weights.iter().sum();
+        (start, weights.iter().map(|w| w / sum).collect())
+    };
+    (0..to).map(of).collect()
 }
 
 /// A grey picture as PNG.
@@ -142,11 +237,13 @@ fn pixels(picture: &DynamicImage, layout: Layout) -> Vec<u8> {
 /// # Errors
 /// When `pixels` is not `width` × `height` bytes.
 pub fn grey_png(pixels: &[u8], width: usize, height: usize) -> Result<Vec<u8>, Error> {
-    let mismatch = || Error::usage(format!("{} bytes are not a picture of {width}×{height}", pixels.len()));
-    let picture = image::GrayImage::from_raw(width as u32, height as u32, pixels.to_vec()).ok_or_else(mismatch)?;
-    let mut out = Cursor::new(Vec::new());
-    picture.write_to(&mut out, image::ImageFormat::Png).map_err(|e| Error::usage(e.to_string()))?;
-    Ok(out.into_inner())
+    let mismatch = |e: png::EncodingError| Error::usage(format!("a picture of {width}×{height}: {e}"));
+    let mut out = Vec::new();
+    let mut encoder = png::Encoder::new(&mut out, width as u32, height as u32);
+    encoder.set_color(png::ColorType::Grayscale);
+    let mut writer = encoder.write_header().map_err(mismatch)?;
+    writer.write_image_data(pixels).and_then(|()| writer.finish()).map_err(mismatch)?;
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -187,6 +284,28 @@ mod tests {
         let planes = tensor(TensorType::Float32, &[1, 3, 2, 2], None, None).to_f32().unwrap();
         assert_eq!(planes, [0.0, 0.2, 0.4, 1.0].repeat(3));
         assert!(to_tensor(&picture, TensorType::Float32, &[1, 10], None, None).is_err());
+    }
+
+    #[test]
+    fn resizing_averages_and_interpolates() {
+        let resized = |width: usize, height: usize, pixels: &[u8], to: usize| {
+            let picture = Picture { width, height, channels: 1, pixels: pixels.to_vec() };
+            to_tensor(&picture, TensorType::UInt8, &[1, to, to, 1], None, None).unwrap().bytes
+        };
+        assert_eq!(resized(8, 8, &[77; 64], 3), [77; 9]);
+        assert_eq!(resized(1, 1, &[9], 2), [9; 4]);
+        // The middle of a step is half way.
+        assert_eq!(resized(3, 1, &[0, 100, 200], 1), [100]);
+        assert_eq!(resized(2, 2, &[0, 100, 0, 100], 4)[..4], [0, 25, 75, 100]);
+    }
+
+    #[test]
+    fn colours_become_grey_and_alpha_goes() {
+        let rgba = Picture { width: 1, height: 1, channels: 4, pixels: vec![255, 0, 0, 128] };
+        let bytes = |shape: &[usize]| to_tensor(&rgba, TensorType::UInt8, shape, None, None).unwrap().bytes;
+        assert_eq!(bytes(&[1, 1, 1, 1]), [54]);
+        assert_eq!(bytes(&[1, 1, 1, 3]), [255, 0, 0]);
+        assert_eq!(bytes(&[1, 1, 1, 4]), [255, 0, 0, 128]);
     }
 
     #[test]

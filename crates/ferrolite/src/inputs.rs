@@ -53,7 +53,7 @@ pub fn fill_from_files(
 ) -> Result<Vec<Filled>, Error> {
     enum Content {
         Array(Array),
-        Picture(image::DynamicImage),
+        Picture(images::Picture),
     }
     let mut contents: Vec<(Option<String>, &Path, Content)> = Vec::new();
     for Source { name, path } in sources {

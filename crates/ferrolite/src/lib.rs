@@ -1,14 +1,68 @@
-//! ferrolite
+//! TensorFlow Lite in Rust: train a small network, quantize it with evidence, and run it fast and safely.
+//!
+//! This crate is the supported API; the crates below it may change at any time. Run a model:
+//!
+//! ```no_run
+//! use ferrolite::{Interpreter, Model};
+//!
+//! # fn main() -> Result<(), ferrolite::Error> {
+//! let mut interpreter = Interpreter::new(Model::from_file("model.tflite")?)?;
+//! interpreter.input_mut::<f32>(0)?.fill(0.5);
+//! interpreter.invoke()?;
+//! println!("{:?}", interpreter.output::<f32>(0)?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | for | see |
+//! |---|---|
+//! | reading, writing and building models | [`Model`], [`ModelBuilder`] |
+//! | running them | [`Interpreter`], [`Options`], [`Limits`] |
+//! | operators of one's own | [`ops`], [`Catalog::with`] |
+//! | inputs and outputs | [`inputs`], [`outputs`], [`images`], [`labels`], [`Array`] |
+//! | training | [`train`] |
+//! | quantizing | [`mod@quantize`] |
+//! | everything at once | [`quickstart`], [`report`] |
+//! | facts and speed | [`info`], [`mod@bench`], [`evaluate`] |
+//!
+//! A model file is untrusted input: reading and running one gives an error or a result, never a panic, and takes no
+//! more memory than [`Limits`] allow.
+
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
 pub mod array;
+pub mod bench;
 pub mod datasets;
 mod error;
+pub mod evaluate;
 pub mod files;
 pub mod images;
+pub mod info;
 pub mod inputs;
 pub mod labels;
+pub mod outputs;
+pub mod quantize;
+pub mod quickstart;
+pub mod report;
+pub mod train;
 
 pub use array::Array;
 pub use error::Error;
+pub use ferrolite_model::{
+    BuiltinOperator, BuiltinOptions, Bytes, Model, ModelBuilder, ModelError, Node, Quantization, Signature, Subgraph,
+    Tensor, TensorId, TensorType, schema,
+};
+pub use ferrolite_ops::{Catalog, Element};
+pub use ferrolite_runtime::{
+    Delegate, Interpreter, Limits, NodeProfile, Options, Profile, RuntimeError, TensorView, delegates,
+};
+
+/// What an operator of one's own is made of: implement [`OpDef`](ops::OpDef) and add it by [`Catalog::with`].
+pub mod ops {
+    pub use ferrolite_ops::op::{InferResult, reference};
+    pub use ferrolite_ops::{
+        AlignedBytes, FastKernel, Inferred, Io, Kernel, NodeView, OpDef, OpError, OpId, Shape, TensorInfo, TensorMut,
+        TensorRef, ensure,
+    };
+}

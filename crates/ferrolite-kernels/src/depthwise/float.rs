@@ -24,10 +24,13 @@ pub(crate) struct Row<'a> {
 
 /// `W` neighbouring output pixels from `x`, all of whose filter columns `kx` are inside.
 #[inline(always)]
-unsafe fn pixels<V: F32v, const W: usize>(r: &Row<'_>, x: usize, kx: Range<usize>) {
+unsafe fn pixels<V: F32v, const W: usize>(r: &Row<'_>, x: usize, ky: Range<usize>, kx: Range<usize>) {
     let s = r.shape;
-    let ky = s.rows_inside(r.y);
     let pixel = s.stride.1 * s.in_stride;
+    let (line, step) = (s.dilation.0 * s.in_w * s.in_stride, s.dilation.1 * s.in_stride);
+    // The first tap inside; wrapping, since without one nothing is read.
+    let (iy, ix) = (s.top(r.y) + (ky.start * s.dilation.0) as isize, s.left(x) + (kx.start * s.dilation.1) as isize);
+    let first = r.input.wrapping_offset((iy * s.in_w as isize + ix).wrapping_mul(s.in_stride as isize));
     // SAFETY: the filter taps `ky` × `kx` of the pixels are inside the image; filter, bias and output are as long as the
     // shape says.
     unsafe {
@@ -37,16 +40,19 @@ unsafe fn pixels<V: F32v, const W: usize>(r: &Row<'_>, x: usize, kx: Range<usize
             let whole = n == V::N;
             let load = |p: *const f32| if whole { V::load(p) } else { V::load_n(p, n) };
             let mut acc = [if r.bias.is_null() { V::splat(0.0) } else { load(r.bias.add(c)) }; W];
+            let mut row = first.wrapping_add(c);
             for ky in ky.clone() {
-                let iy = (s.top(r.y) + (ky * s.dilation.0) as isize) as usize;
-                for kx in kx.clone() {
-                    let ix = (s.left(x) + (kx * s.dilation.1) as isize) as usize;
-                    let w = load(r.filter.add((ky * s.k_w + kx) * s.out_c + c));
-                    let p = r.input.add((iy * s.in_w + ix) * s.in_stride + c);
+                let mut p = row;
+                let mut w = r.filter.add((ky * s.k_w + kx.start) * s.out_c + c);
+                for _ in kx.clone() {
+                    let weight = load(w);
                     for (i, a) in acc.iter_mut().enumerate() {
-                        *a = load(p.add(i * pixel)).fma(w, *a);
+                        *a = load(p.wrapping_add(i * pixel)).fma(weight, *a);
                     }
+                    p = p.wrapping_add(step);
+                    w = w.wrapping_add(s.out_c);
                 }
+                row = row.wrapping_add(line);
             }
             for (i, a) in acc.into_iter().enumerate() {
                 let to = r.out.add((x + i) * s.out_stride + c);
@@ -61,30 +67,32 @@ unsafe fn pixels<V: F32v, const W: usize>(r: &Row<'_>, x: usize, kx: Range<usize
 unsafe fn row<V: F32v>(r: &Row<'_>) {
     let s = r.shape;
     let inside = s.whole_columns();
+    let ky = s.rows_inside(r.y);
     let mut x = 0;
     // SAFETY: as in `pixels`: inside `whole_columns` every filter column is inside the image.
     unsafe {
         while x < s.out_w {
             let left = if x >= inside.start && x < inside.end { inside.end - x } else { 0 };
+            let (kx, ky) = (0..s.k_w, ky.clone());
             x += match left {
                 0 => {
-                    pixels::<V, 1>(r, x, s.cols_inside(x));
+                    pixels::<V, 1>(r, x, ky, s.cols_inside(x));
                     1
                 }
                 8.. => {
-                    pixels::<V, 8>(r, x, 0..s.k_w);
+                    pixels::<V, 8>(r, x, ky, kx);
                     8
                 }
                 4.. => {
-                    pixels::<V, 4>(r, x, 0..s.k_w);
+                    pixels::<V, 4>(r, x, ky, kx);
                     4
                 }
                 2.. => {
-                    pixels::<V, 2>(r, x, 0..s.k_w);
+                    pixels::<V, 2>(r, x, ky, kx);
                     2
                 }
                 1 => {
-                    pixels::<V, 1>(r, x, 0..s.k_w);
+                    pixels::<V, 1>(r, x, ky, kx);
                     1
                 }
             };

@@ -3,6 +3,8 @@
 
 use crate::gemm::ConvShape;
 use crate::gemm_i8::{ColumnsI8, OutI8};
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Level;
 use crate::isa::{Isa, pick};
 use crate::mem::{AlignedVec, Shared};
 use crate::pool::ThreadPool;
@@ -34,6 +36,9 @@ pub struct DepthwiseI8 {
     width: usize,
     /// The header, then a row per tap of `weight - weight zero point`.
     data: AlignedVec<i32>,
+    /// The form for VNNI, where the conditions for it hold.
+    #[cfg(target_arch = "x86_64")]
+    vnni: Option<super::vnni::Packed>,
 }
 
 impl DepthwiseI8 {
@@ -82,7 +87,31 @@ impl DepthwiseI8 {
         for (t, row) in filter.chunks_exact(n.max(1)).enumerate() {
             put(HEADER + t, &mut row.iter().map(|w| i32::from(*w).wrapping_sub(weight_zero_point)));
         }
-        DepthwiseI8 { isa, shape: *shape, zero_a: input_zero_point, kind, saturates, width, data }
+        let zero_a = input_zero_point;
+        #[cfg(target_arch = "x86_64")]
+        let vnni = match i8::try_from(zero_a) {
+            Ok(zero) if isa.level() >= Level::Avx512Vnni && shape.in_c == n && weight_zero_point == 0 && n > 0 => {
+                let row = |i: usize| &data.as_slice()[i * width..][..n];
+                let (bias, p1, p2) = (row(0), row(1), row(2));
+                // Sums stay below 2^30: taps · 255 · 128 and the bias.
+                let bounded = |b: &i32| taps < 10_000 && b.unsigned_abs() < 1 << 29;
+                let small = bias.iter().all(bounded) && p1.iter().all(|m| *m >= 0) && p2.iter().all(|s| *s <= 0);
+                let requant = kind == Kind::Requant;
+                (!requant || small).then(|| super::vnni::Packed::new(shape, filter, zero, requant, bias, p1, p2))
+            }
+            _ => None,
+        };
+        DepthwiseI8 {
+            isa,
+            shape: *shape,
+            zero_a,
+            kind,
+            saturates,
+            width,
+            data,
+            #[cfg(target_arch = "x86_64")]
+            vnni,
+        }
     }
 
     /// Bytes of memory.
@@ -276,6 +305,11 @@ pub fn depthwise_conv2d_i8(pool: &ThreadPool, shape: &ConvShape, input: &[i8], f
     if shape.rows() == 0 || shape.out_c == 0 {
         return;
     }
+    #[cfg(target_arch = "x86_64")]
+    let byte_zero = match &sink {
+        Sink::Bytes(_, zero_point, _) => (-128..=127).contains(zero_point),
+        _ => true,
+    };
     let run = pick(ROW, filter.isa).run;
     pool.run_chunks(shape.batch * shape.out_h, super::grain(shape), &|rows: Range<usize>| {
         for row in rows {
@@ -294,6 +328,12 @@ pub fn depthwise_conv2d_i8(pool: &ThreadPool, shape: &ConvShape, input: &[i8], f
                     Sink::Float(out, range) => Finish::Float(out.at(at), images.0[b], *range),
                 },
             };
+            #[cfg(target_arch = "x86_64")]
+            if let (Some(packed), None, true) = (&filter.vnni, images.1, byte_zero) {
+                // SAFETY: packed for VNNI only where `isa` has it; lengths are checked above, and rows do not overlap.
+                unsafe { packed.row(shape, r.input, r.y, r.finish) };
+                continue;
+            }
             // SAFETY: picked through an `Isa`; lengths are checked above, and rows do not overlap.
             unsafe { if multiplier == 1 && !filter.saturates { run(&r) } else { row_by_one(&r, multiplier) } };
         }

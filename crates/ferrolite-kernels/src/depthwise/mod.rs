@@ -8,6 +8,8 @@ mod float;
 mod int;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 pub use float::depthwise_conv2d_f32;
 pub use int::{DepthwiseI8, depthwise_conv2d_i8};

@@ -176,44 +176,82 @@ pub(crate) enum Walk {
     Still(f32),
 }
 
-impl Walk {
-    #[inline(always)]
-    unsafe fn at<V: F32v>(self, i: usize, n: usize) -> V {
-        // SAFETY: the operand is as long as the range that is walked.
-        unsafe {
-            match self {
-                Walk::Along(p) if n == V::N => V::load(p.add(i)),
-                Walk::Along(p) => V::load_n(p.add(i), n),
-                Walk::Still(x) => V::splat(x),
+trait Zip {
+    unsafe fn at<V: F32v>(x: V, y: V) -> V;
+}
+
+macro_rules! zip {
+    ($($name:ident => |$x:ident, $y:ident| $e:expr;)*) => {
+        $(struct $name;
+        impl Zip for $name {
+            #[inline(always)]
+            unsafe fn at<V: F32v>($x: V, $y: V) -> V {
+                // SAFETY: the contract of the vector traits.
+                unsafe { $e }
             }
+        })*
+    };
+}
+zip! {
+    Add => |x, y| x.add(y);
+    Sub => |x, y| x.sub(y);
+    Mul => |x, y| x.mul(y);
+    Div => |x, y| x.div(y);
+    Min => |x, y| x.min(y);
+    Max => |x, y| x.max(y);
+}
+
+/// `A`, `B`: whether the operand is one number for all.
+#[inline(always)]
+unsafe fn zip<V: F32v, Z: Zip, const A: bool, const B: bool>(
+    a: (*const f32, f32),
+    b: (*const f32, f32),
+    out: *mut f32,
+    n: usize,
+    range: (f32, f32),
+) {
+    // SAFETY: operands that go along, and the output, are good for `n` elements.
+    unsafe {
+        let (lo, hi) = (V::splat(range.0), V::splat(range.1));
+        let (a1, b1) = (V::splat(a.1), V::splat(b.1));
+        let whole = n / V::N * V::N;
+        let mut i = 0;
+        while i < whole {
+            let x = if A { a1 } else { V::load(a.0.add(i)) };
+            let y = if B { b1 } else { V::load(b.0.add(i)) };
+            Z::at(x, y).clamp(lo, hi).store(out.add(i));
+            i += V::N;
+        }
+        if i < n {
+            let left = n - i;
+            let x = if A { a1 } else { V::load_n(a.0.add(i), left) };
+            let y = if B { b1 } else { V::load_n(b.0.add(i), left) };
+            Z::at(x, y).clamp(lo, hi).store_n(out.add(i), left);
         }
     }
 }
 
 #[inline(always)]
 unsafe fn binary<V: F32v>(op: Binary, a: Walk, b: Walk, out: *mut f32, n: usize, range: (f32, f32)) {
-    // SAFETY: the operands and the output are good for `n` elements.
-    unsafe {
-        let (lo, hi) = (V::splat(range.0), V::splat(range.1));
-        let one = |i: usize, left: usize| {
-            let (x, y) = (a.at::<V>(i, left), b.at::<V>(i, left));
-            let r = match op {
-                Binary::Add => x.add(y),
-                Binary::Sub => x.sub(y),
-                Binary::Mul => x.mul(y),
-                Binary::Div => x.div(y),
-                Binary::Min => x.min(y),
-                Binary::Max => x.max(y),
-            };
-            r.clamp(lo, hi)
+    macro_rules! by_walk {
+        ($z:ident) => {
+            match (a, b) {
+                (Walk::Along(a), Walk::Along(b)) => zip::<V, $z, false, false>((a, 0.0), (b, 0.0), out, n, range),
+                (Walk::Along(a), Walk::Still(b)) => zip::<V, $z, false, true>((a, 0.0), (a, b), out, n, range),
+                (Walk::Still(a), Walk::Along(b)) => zip::<V, $z, true, false>((b, a), (b, 0.0), out, n, range),
+                (Walk::Still(a), Walk::Still(b)) => zip::<V, $z, true, true>((out, a), (out, b), out, n, range),
+            }
         };
-        let mut i = 0;
-        while i + V::N <= n {
-            one(i, V::N).store(out.add(i));
-            i += V::N;
-        }
-        if i < n {
-            one(i, n - i).store_n(out.add(i), n - i);
+    }
+    // SAFETY: the caller's contract.
+    unsafe {
+        match op {
+            Binary::Add => by_walk!(Add),
+            Binary::Sub => by_walk!(Sub),
+            Binary::Mul => by_walk!(Mul),
+            Binary::Div => by_walk!(Div),
+            Binary::Min => by_walk!(Min),
+            Binary::Max => by_walk!(Max),
         }
     }
 }

@@ -80,9 +80,10 @@ impl ConvShape {
     }
 
     /// # Panics
-    /// If a stride or dilation is 0, a pixel stride is too small or a product overflows.
+    /// If a stride, a dilation or a side of the filter is 0, a pixel stride is too small or a product overflows.
     pub(crate) fn check(&self) {
         assert!(self.stride.0 > 0 && self.stride.1 > 0 && self.dilation.0 > 0 && self.dilation.1 > 0);
+        assert!(self.k_h > 0 && self.k_w > 0, "a filter without taps");
         assert!(self.in_stride >= self.in_c && self.out_stride >= self.out_c);
         let product =
             |d: &[usize]| d.iter().try_fold(1usize, |p, &x| p.checked_mul(x)).filter(|&p| p <= isize::MAX as usize);

@@ -34,6 +34,8 @@ pub(crate) struct Block<'a> {
     pub(crate) mr: usize,
     /// `ptrs[tap · mr + row]`: addresses of the rows.
     pub(crate) ptrs: &'a [usize],
+    /// Where the rows of the next block begin, or any address: worth prefetching, never read.
+    pub(crate) ahead: usize,
     /// The column panels to multiply with.
     pub(crate) panels: Range<usize>,
 }
@@ -75,7 +77,8 @@ pub(crate) fn drive<T: Pod>(pool: &ThreadPool, job: &Job, rows: &dyn Rows<T>, bl
                 for i in mine.clone() {
                     let r = chunk(job.m, blocks, i);
                     rows.fill(r.start, r.len(), ptrs, patch);
-                    block(Block { row: r.start, mr: r.len(), ptrs, panels: from..to });
+                    let ahead = rows.ahead(r.end).unwrap_or(ptrs[0]);
+                    block(Block { row: r.start, mr: r.len(), ptrs, ahead, panels: from..to });
                 }
                 from = to;
             }

@@ -12,6 +12,11 @@ pub(crate) trait Rows<T: Pod>: Sync {
     /// Writes the addresses of rows `first..first + mr`, `ptrs[tap · mr + row]`. Each is good for `kc` elements, rounded up to
     /// a multiple of the `quad` that the operand was made with, as long as the operand and `patch` live.
     fn fill(&self, first: usize, mr: usize, ptrs: &mut [usize], patch: &mut [T]);
+
+    /// Where the elements of the rows from `row` begin, if they lie side by side and nothing has read them yet.
+    fn ahead(&self, _row: usize) -> Option<usize> {
+        None
+    }
 }
 
 /// A matrix with row stride `ld`.
@@ -34,6 +39,10 @@ impl<'a, T: Pod> Matrix<'a, T> {
 }
 
 impl<T: Pod> Rows<T> for Matrix<'_, T> {
+    fn ahead(&self, row: usize) -> Option<usize> {
+        Some(self.a.as_ptr().wrapping_add(row * self.ld) as usize)
+    }
+
     fn patch_len(&self, mr: usize) -> usize {
         mr * self.reach
     }
@@ -63,6 +72,7 @@ pub(crate) struct Windows<'a, T> {
     kc: usize,
     reach: usize,
     merged: bool,
+    whole_columns: std::ops::Range<usize>,
 }
 
 impl<'a, T: Pod> Windows<'a, T> {
@@ -73,7 +83,7 @@ impl<'a, T: Pod> Windows<'a, T> {
         let kc = shape.taps().1;
         let reach = kc.next_multiple_of(quad);
         assert!(pad.len() == reach || pad.len() == reach * shape.batch, "padding row");
-        Windows { shape: *shape, input, pad, kc, reach, merged: shape.merged() }
+        Windows { shape: *shape, input, pad, kc, reach, merged: shape.merged(), whole_columns: shape.whole_columns() }
     }
 }
 
@@ -87,7 +97,43 @@ impl<T: Pod> Rows<T> for Windows<'_, T> {
         let mut x = first % s.out_w;
         let mut y = first / s.out_w % s.out_h;
         let mut b = first / (s.out_w * s.out_h);
+        // Filter rows and columns from tap 0 to the last, in elements; a window is read in place where it is all inside.
+        let line_step = s.dilation.0 * s.in_w * s.in_stride;
+        let (inside_x, reach_y) = (&self.whole_columns, (s.k_h.max(1) - 1) * s.dilation.0);
         for r in 0..mr {
+            let (top, left) = (y * s.stride.0, x * s.stride.1);
+            let mut inside =
+                self.merged && inside_x.contains(&x) && top >= s.pad_top && top + reach_y < s.in_h + s.pad_top;
+            if inside {
+                let at = ((b * s.in_h + top - s.pad_top) * s.in_w + left - s.pad_left) * s.in_stride;
+                inside = at + (s.k_h - 1) * line_step + self.reach <= self.input.len();
+                if inside {
+                    let mut p = self.input.as_ptr() as usize + at * size_of::<T>();
+                    for slot in ptrs[r..].iter_mut().step_by(mr).take(s.k_h) {
+                        *slot = p;
+                        p += line_step * size_of::<T>();
+                    }
+                }
+            }
+            if !inside {
+                self.cut(b, y, x, r, mr, ptrs, patch);
+            }
+            x += 1;
+            if x == s.out_w {
+                (x, y) = (0, y + 1);
+                if y == s.out_h {
+                    (y, b) = (0, b + 1);
+                }
+            }
+        }
+    }
+}
+
+impl<T: Pod> Windows<'_, T> {
+    /// The addresses of row `r` for a window that is not wholly inside, or whose taps are single pixels.
+    fn cut(&self, b: usize, y: usize, x: usize, r: usize, mr: usize, ptrs: &mut [usize], patch: &mut [T]) {
+        let s = &self.shape;
+        {
             let pad = if self.pad.len() == self.reach { self.pad } else { &self.pad[b * self.reach..][..self.reach] };
             let x0 = (x * s.stride.1) as isize - s.pad_left as isize;
             let y0 = (y * s.stride.0) as isize - s.pad_top as isize;
@@ -125,18 +171,9 @@ impl<T: Pod> Rows<T> for Windows<'_, T> {
                     }
                 }
             }
-            x += 1;
-            if x == s.out_w {
-                (x, y) = (0, y + 1);
-                if y == s.out_h {
-                    (y, b) = (0, b + 1);
-                }
-            }
         }
     }
-}
 
-impl<T: Pod> Windows<'_, T> {
     /// Copies a filter row's window that the left or right edge (or the end of the input) cuts. `line` is the pixel number of
     /// the start of the input row.
     #[inline]

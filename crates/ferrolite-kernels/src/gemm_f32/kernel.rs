@@ -3,12 +3,14 @@
 
 use super::Micro;
 use crate::isa::{Level, Variant};
-use crate::simd::F32v;
+use crate::simd::{F32v, prefetch};
 
 /// The arguments of a tile kernel.
 pub(crate) struct Tile {
     /// `ptrs[tap · rows + row]`: addresses of `kc` floats.
     pub(crate) ptrs: *const usize,
+    /// Memory that is wanted soon: a line of it is asked for with every step of k.
+    pub(crate) ahead: *const u8,
     pub(crate) taps: usize,
     pub(crate) kc: usize,
     /// The packed panel, biases first.
@@ -42,6 +44,7 @@ unsafe fn tile<V: F32v, const MR: usize, const NV: usize>(t: &Tile) {
         }
         b = b.add(width);
         let mut p = t.ptrs;
+        let mut ahead = t.ahead;
         for _ in 0..t.taps {
             let mut a = [std::ptr::null::<f32>(); MR];
             for (r, a) in a.iter_mut().enumerate() {
@@ -49,6 +52,8 @@ unsafe fn tile<V: F32v, const MR: usize, const NV: usize>(t: &Tile) {
             }
             p = p.add(MR);
             for k in 0..t.kc {
+                prefetch(ahead);
+                ahead = ahead.wrapping_add(64);
                 let mut w = [V::splat(0.0); NV];
                 for (v, w) in w.iter_mut().enumerate() {
                     *w = V::load(b.add(v * V::N));

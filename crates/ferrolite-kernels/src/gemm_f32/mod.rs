@@ -162,11 +162,13 @@ fn multiply(
     };
     let out = Shared::new(out);
     drive(pool, &job, rows, &|b: Block<'_>| {
+        let first = b.panels.start;
         for p in b.panels {
             let col = p * micro.nr();
             let at = b.row * ldc + col;
             let tile = Tile {
                 ptrs: b.ptrs.as_ptr(),
+                ahead: if p == first { b.ahead } else { b.ptrs[0] } as *const u8,
                 taps: spec.taps,
                 kc: spec.kc,
                 panel: packed.data[p * spec.panel_len()..].as_ptr(),

@@ -44,8 +44,10 @@ unsafe fn block<const MR: usize>(d: &Dots) {
             }
         }
     }
+    let start = _mm256_loadu_si256(d.start.cast());
     for r in 0..MR {
         let pairs = _mm256_hadd_epi32(acc[r][0], acc[r][1]);
-        _mm256_storeu_si256(d.tile.add(r * 8).cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(pairs));
+        let sums = _mm256_add_epi32(start, _mm256_permute4x64_epi64::<0b11_01_10_00>(pairs));
+        _mm256_storeu_si256(d.tile.add(r * 8).cast(), sums);
     }
 }

@@ -4,7 +4,10 @@
 // Every function is unsafe under one contract: AVX-512 with VNNI, addresses good for whole groups, a complete panel and tile.
 #![allow(unsafe_op_in_unsafe_fn)]
 
+use super::epilogue::{Bytes, Sums};
+use super::pack::{MULTIPLIER, SHIFT};
 use super::{Dots, QUAD};
+use crate::simd::prefetch;
 use std::arch::x86_64::*;
 
 macro_rules! by_rows {
@@ -29,10 +32,17 @@ pub(super) unsafe fn dots(rows: usize, d: &Dots) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 unsafe fn block<const MR: usize, const NV: usize>(d: &Dots) {
     let mut acc = [[_mm512_setzero_si512(); NV]; MR];
+    for v in 0..NV {
+        let start = _mm512_loadu_si512(d.start.add(v * 16).cast());
+        for row in &mut acc {
+            row[v] = start;
+        }
+    }
     // Few rows: two sums per result hide the latency.
     let mut odd = [[_mm512_setzero_si512(); NV]; MR];
     let mut b = d.panel;
     let mut p = d.ptrs;
+    let mut ahead = d.ahead;
     for _ in 0..d.taps {
         let mut a = [std::ptr::null::<i32>(); MR];
         for (r, a) in a.iter_mut().enumerate() {
@@ -57,6 +67,8 @@ unsafe fn block<const MR: usize, const NV: usize>(d: &Dots) {
             }
         }
         while q < d.quads {
+            prefetch(ahead);
+            ahead = ahead.wrapping_add(64);
             let mut w = [_mm512_setzero_si512(); NV];
             for (v, w) in w.iter_mut().enumerate() {
                 *w = _mm512_loadu_si512(b.add(v * 16).cast());
@@ -87,20 +99,154 @@ unsafe fn block<const MR: usize, const NV: usize>(d: &Dots) {
 pub(super) unsafe fn row_sums(rows: usize, ptrs: &[usize], kc: usize, sums: &mut [i32]) {
     let ones = _mm512_set1_epi8(1);
     let (whole, rest) = (kc / 64 * 64, (1u64 << (kc % 64)) - 1);
-    for (r, sum) in sums[..rows].iter_mut().enumerate() {
-        let mut acc = _mm512_setzero_si512();
-        for p in ptrs[r..].iter().step_by(rows) {
-            let p = *p as *const i8;
-            let mut k = 0;
-            while k < whole {
-                acc = _mm512_dpbusd_epi32(acc, ones, _mm512_loadu_si512(p.add(k).cast()));
-                k += 64;
-            }
-            if rest != 0 {
-                acc = _mm512_dpbusd_epi32(acc, ones, _mm512_maskz_loadu_epi8(rest, p.add(k)));
+    for r in (0..rows).step_by(4) {
+        let mut acc = [_mm512_setzero_si512(); 4];
+        for tap in ptrs.chunks_exact(rows) {
+            for (i, acc) in acc.iter_mut().enumerate() {
+                let p = tap[(r + i).min(rows - 1)] as *const i8;
+                let mut k = 0;
+                while k < whole {
+                    *acc = _mm512_dpbusd_epi32(*acc, ones, _mm512_loadu_si512(p.add(k).cast()));
+                    k += 64;
+                }
+                if rest != 0 {
+                    *acc = _mm512_dpbusd_epi32(*acc, ones, _mm512_maskz_loadu_epi8(rest, p.add(k)));
+                }
             }
         }
-        *sum = _mm512_reduce_add_epi32(acc);
+        // Transposes and adds: four rows end up in the four lanes of an xmm.
+        let [a, b, c, d] = acc;
+        let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+        let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+        let all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+        let half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
+        let quarter = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half));
+        let n = (rows - r).min(4);
+        _mm_mask_storeu_epi32(sums[r..r + n].as_mut_ptr(), (1 << n) - 1, quarter);
+    }
+}
+
+/// Requantization of 16 columns where no multiplier is negative, no shift goes left and |x| < 2^30.
+///
+/// With h = (2·x·m + 2^31) >> 32 the result is h / 2^e, rounded half away from zero: (h + half - (h < 0)) >> e with half =
+/// 2^e / 2, but for e = 0, where h stays. `half` is added to the upper words of the products together with the rounding term,
+/// and x < 0 stands for h < 0: they differ only where h is 0, and then (half - 1) >> e is 0 too.
+#[derive(Clone, Copy)]
+pub(crate) struct Requant {
+    m: __m512i,
+    m_odd: __m512i,
+    nudge: __m512i,
+    nudge_odd: __m512i,
+    /// 31, or 32 for e = 0: x >> sign is 1 where x < 0 counts.
+    sign: __m512i,
+    e: __m512i,
+}
+
+impl Requant {
+    /// Multipliers, and shifts of at most 0.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    pub(crate) fn new(m: __m512i, shift: __m512i) -> Requant {
+        let (zero, one) = (_mm512_setzero_si512(), _mm512_set1_epi32(1));
+        let e = _mm512_sub_epi32(zero, shift);
+        let half = _mm512_srli_epi32::<1>(_mm512_sllv_epi32(one, e));
+        let sign = _mm512_set1_epi32(31);
+        let sign = _mm512_mask_add_epi32(sign, _mm512_cmpeq_epi32_mask(e, zero), sign, one);
+        Requant::from_parts(m, half, sign, e)
+    }
+
+    /// From multipliers, 2^e / 2 (0 for e = 0), 31 (32 for e = 0), and e.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    pub(crate) fn from_parts(m: __m512i, half: __m512i, sign: __m512i, e: __m512i) -> Requant {
+        let round = _mm512_set1_epi64(1 << 31);
+        Requant {
+            m,
+            m_odd: _mm512_srli_epi64::<32>(m),
+            nudge: _mm512_or_si512(_mm512_slli_epi64::<32>(half), round),
+            nudge_odd: _mm512_or_si512(_mm512_maskz_mov_epi32(0xAAAA, half), round),
+            sign,
+            e,
+        }
+    }
+
+    /// The results of `x`, before the zero point.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    pub(crate) fn apply(&self, x: __m512i) -> __m512i {
+        let twice = _mm512_add_epi32(x, x);
+        let even = _mm512_add_epi64(_mm512_mul_epi32(twice, self.m), self.nudge);
+        let odd = _mm512_mul_epi32(_mm512_srli_epi64::<32>(twice), self.m_odd);
+        let odd = _mm512_add_epi64(odd, self.nudge_odd);
+        // The upper words: those of the even products into the even lanes.
+        let h = _mm512_mask_shuffle_epi32::<0xF5>(odd, 0x5555, even);
+        _mm512_srav_epi32(_mm512_sub_epi32(h, _mm512_srlv_epi32(x, self.sign)), self.e)
+    }
+}
+
+/// Four vectors of results to bytes, zero point added and clamped: 16 bytes of each in turn.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn to_bytes(q: [__m512i; 4], zero: __m512i, min: __m512i, max: __m512i) -> __m512i {
+    // Saturating on the way to 16 and 8 bits changes nothing that the clamp would not.
+    let lo = _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), zero);
+    let hi = _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), zero);
+    let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    let bytes = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(lo, hi));
+    _mm512_min_epi8(_mm512_max_epi8(bytes, min), max)
+}
+
+/// The requantizing epilogue under the conditions of [`Requant`], for a zero point in the range of bytes.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) unsafe fn requant_small(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: usize) {
+    if t.width == 16 { requant_rows::<1, 4>(t, p, out, ldc) } else { requant_rows::<2, 2>(t, p, out, ldc) }
+}
+
+/// `NV · R` = 4: R rows of NV vectors at once.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn requant_rows<const NV: usize, const R: usize>(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: usize) {
+    let header = |row: usize, v: usize| _mm512_loadu_si512(t.header.as_ptr().add(row * t.width + v * 16).cast());
+    let first = Requant::new(header(MULTIPLIER, 0), header(SHIFT, 0));
+    let columns = [first, if NV == 2 { Requant::new(header(MULTIPLIER, 1), header(SHIFT, 1)) } else { first }];
+    let zero = _mm512_set1_epi16(p.zero_point as i16);
+    let (min, max) = (_mm512_set1_epi8(p.min as i8), _mm512_set1_epi8(p.max as i8));
+    let rows = t.row_term.len();
+    let whole = t.cols == NV * 16;
+    let mask = ((1u64 << t.cols) - 1) as u32;
+    let tile = t.tile.as_ptr();
+    let mut r = 0;
+    while r < rows {
+        let mut q = [_mm512_setzero_si512(); 4];
+        for i in 0..R {
+            // Rows past the end repeat the last one and are not stored.
+            let row = (r + i).min(rows - 1);
+            let term = _mm512_set1_epi32(*t.row_term.as_ptr().add(row));
+            for v in 0..NV {
+                let x = _mm512_loadu_si512(tile.add(row * t.width + v * 16).cast());
+                q[i * NV + v] = columns[v].apply(_mm512_add_epi32(x, term));
+            }
+        }
+        let bytes = to_bytes(q, zero, min, max);
+        let mut parts = [0i8; 64];
+        if whole && r + R <= rows {
+            if NV == 2 {
+                _mm256_storeu_si256(out.add(r * ldc).cast(), _mm512_castsi512_si256(bytes));
+                _mm256_storeu_si256(out.add((r + 1) * ldc).cast(), _mm512_extracti64x4_epi64::<1>(bytes));
+            } else {
+                _mm_storeu_si128(out.add(r * ldc).cast(), _mm512_castsi512_si128(bytes));
+                _mm_storeu_si128(out.add((r + 1) * ldc).cast(), _mm512_extracti32x4_epi32::<1>(bytes));
+                _mm_storeu_si128(out.add((r + 2) * ldc).cast(), _mm512_extracti32x4_epi32::<2>(bytes));
+                _mm_storeu_si128(out.add((r + 3) * ldc).cast(), _mm512_extracti32x4_epi32::<3>(bytes));
+            }
+        } else {
+            _mm512_storeu_si512(parts.as_mut_ptr().cast(), bytes);
+            for i in 0..R.min(rows - r) {
+                let row = _mm256_maskz_loadu_epi8(mask, parts.as_ptr().add(i * NV * 16));
+                _mm256_mask_storeu_epi8(out.add((r + i) * ldc), mask, row);
+            }
+        }
+        r += R;
     }
 }
 

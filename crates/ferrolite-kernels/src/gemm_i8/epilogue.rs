@@ -1,12 +1,12 @@
 //! From sums of products to outputs.
 #![allow(unsafe_code)]
 
-use super::pack::{BIAS, COL_SUM, FLOAT_BIAS, MULTIPLIER, SCALE, SHIFT};
+use super::pack::{COL_SUM, FLOAT_BIAS, MULTIPLIER, PackI8, SCALE, SHIFT};
 use crate::isa::{Isa, pick};
 use crate::requant;
 use crate::simd::{F32v, I32v, isa_table};
 
-/// A finished tile of sums and what belongs to it.
+/// A finished tile of sums, biases included, and what belongs to it.
 pub(super) struct Sums<'a> {
     /// `rows × width`.
     pub(super) tile: &'a [i32],
@@ -39,28 +39,38 @@ pub(super) struct Finish {
     pub(super) raw: Raw,
     pub(super) float: ToFloat,
     bytes: ToBytes,
+    /// The shorter form under the conditions of [`PackI8::small`].
+    small: Option<ToBytes>,
 }
 
 impl Finish {
     /// The best epilogues of `isa` that work on vectors of at most `lanes` (a panel is a multiple of the kernel's own lanes).
     pub(super) fn new(isa: Isa, lanes: usize) -> Finish {
         let isa = if lanes < 16 { isa.at_most(crate::Level::Avx2) } else { isa };
-        Finish { raw: pick(RAW, isa).run, float: pick(FLOAT, isa).run, bytes: pick(BYTES, isa).run }
+        #[cfg(target_arch = "x86_64")]
+        let small = (isa.level() >= crate::Level::Avx512).then_some(super::avx512::requant_small as ToBytes);
+        #[cfg(not(target_arch = "x86_64"))]
+        let small = None;
+        Finish { raw: pick(RAW, isa).run, float: pick(FLOAT, isa).run, bytes: pick(BYTES, isa).run, small }
     }
 
-    /// Requantizes; `saturates` says that a multiplier is `i32::MIN`, for which the vector form has no saturation.
+    /// Requantizes by the form that `spec` allows.
     ///
     /// # Safety
     /// As the epilogue functions: `rows × cols` of `out` at distance `ldc` may be written.
-    pub(super) unsafe fn bytes(&self, t: &Sums<'_>, saturates: bool, p: &Bytes, out: *mut i8, ldc: usize) {
-        if !saturates {
+    pub(super) unsafe fn bytes(&self, t: &Sums<'_>, spec: &PackI8, p: &Bytes, out: *mut i8, ldc: usize) {
+        if let (true, -128..=127, Some(small)) = (spec.small, p.zero_point, self.small) {
+            // SAFETY: the caller's contract; `Finish::new` looked at the instruction set.
+            return unsafe { small(t, p, out, ldc) };
+        }
+        if !spec.saturates {
             // SAFETY: the caller's contract.
             return unsafe { (self.bytes)(t, p, out, ldc) };
         }
         let h = |row: usize, c: usize| t.header[row * t.width + c];
         for r in 0..t.row_term.len() {
             for c in 0..t.cols {
-                let acc = t.tile[r * t.width + c].wrapping_add(h(BIAS, c)).wrapping_add(t.row_term[r]);
+                let acc = t.tile[r * t.width + c].wrapping_add(t.row_term[r]);
                 let q = requant::multiply_by_quantized_multiplier(acc, h(MULTIPLIER, c), h(SHIFT, c));
                 let q = q.wrapping_add(p.zero_point).clamp(p.min, p.max);
                 // SAFETY: the caller's contract.
@@ -76,9 +86,8 @@ unsafe fn raw<V: I32v>(t: &Sums<'_>, out: *mut i32, ldc: usize) {
         let n = (t.cols - c).min(V::N);
         // SAFETY: the header and the tile are multiples of the vector wide; the output is the caller's contract.
         unsafe {
-            let bias = V::load(t.header[BIAS * t.width + c..].as_ptr());
             for (r, &term) in t.row_term.iter().enumerate() {
-                let acc = V::load(t.tile[r * t.width + c..].as_ptr()).add(bias).add(V::splat(term));
+                let acc = V::load(t.tile[r * t.width + c..].as_ptr()).add(V::splat(term));
                 acc.store_n(out.add(r * ldc + c), n);
             }
         }
@@ -92,7 +101,6 @@ unsafe fn bytes<V: I32v>(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: usize) {
         // SAFETY: the header and the tile are multiples of the vector wide; the output is the caller's contract.
         unsafe {
             let header = t.header.as_ptr().add(c);
-            let bias = V::load(header.add(BIAS * t.width));
             let multiplier = V::load(header.add(MULTIPLIER * t.width));
             let shift = V::load(header.add(SHIFT * t.width));
             let left = shift.max(V::splat(0));
@@ -100,7 +108,7 @@ unsafe fn bytes<V: I32v>(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: usize) {
             let (zero, min, max) = (V::splat(p.zero_point), V::splat(p.min), V::splat(p.max));
             let tile = t.tile.as_ptr().add(c);
             for (r, &term) in t.row_term.iter().enumerate() {
-                let acc = V::load(tile.add(r * t.width)).add(bias).add(V::splat(term));
+                let acc = V::load(tile.add(r * t.width)).add(V::splat(term));
                 let q = acc.shl(left).high_mul(multiplier).shr_round(right).add(zero).max(min).min(max);
                 if n == V::N {
                     q.store_i8(out.add(r * ldc + c));
@@ -119,13 +127,12 @@ unsafe fn float<V: I32v>(t: &Sums<'_>, zeros: bool, range: (f32, f32), out: *mut
         // SAFETY: the header and the tile are multiples of the vector wide; the output is the caller's contract.
         unsafe {
             let header = t.header.as_ptr().add(c);
-            let fixed = V::load(header.add(BIAS * t.width));
             let col_sum = V::load(header.add(COL_SUM * t.width));
             let scale = V::load_f32(header.add(SCALE * t.width));
             let bias = V::load_f32(header.add(FLOAT_BIAS * t.width));
             let (lo, hi) = (V::F::splat(range.0), V::F::splat(range.1));
             for (r, &term) in t.row_term.iter().enumerate() {
-                let mut acc = V::load(t.tile[r * t.width + c..].as_ptr()).add(fixed).add(V::splat(term));
+                let mut acc = V::load(t.tile[r * t.width + c..].as_ptr()).add(V::splat(term));
                 if zeros {
                     acc = acc.sub(V::splat(t.row_zero[r]).mul(col_sum));
                 }

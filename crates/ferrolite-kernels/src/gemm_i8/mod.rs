@@ -14,7 +14,7 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(crate) mod avx512;
 mod epilogue;
 mod pack;
 mod portable;
@@ -38,11 +38,17 @@ const MAX_TILE: usize = 14 * 32;
 pub(crate) struct Dots {
     /// `ptrs[tap · rows + row]`: addresses of `quads · 4` bytes.
     pub(crate) ptrs: *const usize,
+    /// Memory that is wanted soon: a line of it is asked for with every group.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    pub(crate) ahead: *const u8,
     pub(crate) taps: usize,
     pub(crate) quads: usize,
+    /// Where every row starts: `width` sums.
+    pub(crate) start: *const i32,
     /// The weights of a panel.
     pub(crate) panel: *const i32,
     /// Vectors of the panel's width.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(crate) vectors: usize,
     /// `rows × width` sums.
     pub(crate) tile: *mut i32,
@@ -273,6 +279,7 @@ fn multiply(pool: &ThreadPool, rows: &dyn Rows<i8>, m: usize, packed: PackedI8Re
             }
         }
         let mut tile = Tile([0; MAX_TILE]);
+        let first = b.panels.start;
         for p in b.panels {
             let col = p * micro.nr();
             let cols = (spec.n - col).min(micro.nr());
@@ -282,8 +289,10 @@ fn multiply(pool: &ThreadPool, rows: &dyn Rows<i8>, m: usize, packed: PackedI8Re
             let (header, weights) = panel.split_at(pack::HEADER * width);
             let dots = Dots {
                 ptrs: b.ptrs.as_ptr(),
+                ahead: if p == first { b.ahead } else { b.ptrs[0] } as *const u8,
                 taps: spec.taps,
                 quads: spec.kc.div_ceil(QUAD),
+                start: header[pack::BIAS * width..].as_ptr(),
                 panel: weights.as_ptr(),
                 vectors,
                 tile: tile.0.as_mut_ptr(),
@@ -305,9 +314,7 @@ fn multiply(pool: &ThreadPool, rows: &dyn Rows<i8>, m: usize, packed: PackedI8Re
             unsafe {
                 match &sink {
                     Sink::I32(out, ldc) => (finish.raw)(&t, out.at(b.row * ldc + col), *ldc),
-                    Sink::I8(out, ldc, bytes) => {
-                        finish.bytes(&t, spec.saturates, bytes, out.at(b.row * ldc + col), *ldc)
-                    }
+                    Sink::I8(out, ldc, bytes) => finish.bytes(&t, &spec, bytes, out.at(b.row * ldc + col), *ldc),
                     Sink::F32(out, ldc, _, zeros, _, range) => {
                         (finish.float)(&t, zeros.is_some(), *range, out.at(b.row * ldc + col), *ldc);
                     }

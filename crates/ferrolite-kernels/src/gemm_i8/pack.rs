@@ -63,7 +63,10 @@ pub struct PackI8 {
     pub(super) zero_a: i32,
     pub(super) zero_w: i32,
     pub(super) kind: Kind,
+    /// A multiplier is `i32::MIN`: needs the scalar epilogue.
     pub(super) saturates: bool,
+    /// No multiplier is negative, no shift goes left and no accumulator reaches 2^30: shorter requantization is exact.
+    pub(super) small: bool,
 }
 
 impl PackI8 {
@@ -87,6 +90,7 @@ impl PackI8 {
             zero_w: weight_zero_point,
             kind: Kind::Raw,
             saturates: false,
+            small: false,
         }
     }
 
@@ -158,6 +162,7 @@ impl PackI8 {
             ColumnsI8::Raw { bias } => ([bias.map_or(n, <[i32]>::len), n, n], Kind::Raw),
             ColumnsI8::Requant { bias, multiplier, shift } => {
                 spec.saturates = multiplier.contains(&i32::MIN);
+                spec.small = multiplier.iter().all(|m| *m >= 0) && shift.iter().all(|s| *s <= 0);
                 ([bias.map_or(n, <[i32]>::len), multiplier.len(), shift.len()], Kind::Requant)
             }
             ColumnsI8::Float { scale, bias } => ([bias.map_or(n, <[f32]>::len), scale.len(), n], Kind::Float),
@@ -166,16 +171,23 @@ impl PackI8 {
         spec.kind = kind;
         let dst = &mut dst[..self.packed_len()];
         dst.fill(0);
+        // The greatest |a - zero_a|, to bound accumulators.
+        let reach =
+            i64::from(self.zero_a).saturating_add(128).abs().max(i64::from(self.zero_a).saturating_sub(127).abs());
+        let mut column = Vec::new();
         for p in 0..self.panels() {
             let (col, width) = (p * self.micro.run.nr(), self.width(p));
             let panel = &mut dst[p * self.panel_len()..][..width * self.depth()];
             for c in 0..width.min(n - col) {
                 let j = col + c;
-                let sum = match layout {
-                    Layout::RowsOfK => {
-                        self.pack_column(&weights[j * k..][..k], 1, &mut panel[HEADER * width + c..], width)
+                let to = &mut panel[HEADER * width + c..];
+                let (sum, magnitude) = match layout {
+                    Layout::RowsOfK => self.pack_column(&weights[j * k..][..k], to, width),
+                    Layout::RowsOfN => {
+                        column.clear();
+                        column.extend(weights[j..].iter().step_by(n).take(k));
+                        self.pack_column(&column, to, width)
                     }
-                    Layout::RowsOfN => self.pack_column(&weights[j..], n, &mut panel[HEADER * width + c..], width),
                 };
                 let mut set = |row: usize, value: i32| panel[row * width + c] = value;
                 let folded = (k as i32).wrapping_mul(self.zero_w).wrapping_sub(sum).wrapping_mul(self.zero_a);
@@ -184,6 +196,10 @@ impl PackI8 {
                     ColumnsI8::Raw { bias } => set(BIAS, bias.map_or(0, |b| b[j]).wrapping_add(folded)),
                     ColumnsI8::Requant { bias, multiplier, shift } => {
                         set(BIAS, bias.map_or(0, |b| b[j]).wrapping_add(folded));
+                        let weight = i64::from(magnitude) + k as i64 * i64::from(self.zero_w).abs();
+                        let bound =
+                            weight.saturating_mul(reach).saturating_add(bias.map_or(0, |b| i64::from(b[j]).abs()));
+                        spec.small &= bound < 1 << 30;
                         set(MULTIPLIER, multiplier[j]);
                         set(SHIFT, shift[j].clamp(-31, 31));
                     }
@@ -198,23 +214,31 @@ impl PackI8 {
         PackedI8Ref { spec, data: dst }
     }
 
-    /// Packs one column, whose elements lie `step` apart, into groups `width` apart; its sum.
-    fn pack_column(&self, w: &[i8], step: usize, to: &mut [i32], width: usize) -> i32 {
-        let (offset, groups) = (self.micro.run.offset as u8, self.kc.div_ceil(QUAD));
-        let mut sum = 0i32;
-        for tap in 0..self.taps {
-            for g in 0..groups {
+    /// Packs one column into groups `width` apart; the sum of its weights, and of their magnitudes.
+    fn pack_column(&self, w: &[i8], to: &mut [i32], width: usize) -> (i32, u32) {
+        let offset = u32::from_ne_bytes([self.micro.run.offset as u8; QUAD]);
+        let sum = w.iter().fold(0i32, |s, x| s.wrapping_add(i32::from(*x)));
+        let magnitude = w.iter().fold(0u32, |s, x| s.saturating_add(u32::from(x.unsigned_abs())));
+        let mut slots = to.iter_mut().step_by(width);
+        for tap in w.chunks_exact(self.kc.max(1)) {
+            let groups = tap.chunks_exact(QUAD);
+            let rest = groups.remainder();
+            for (g, slot) in groups.zip(&mut slots) {
+                // The offset is 0 or 128 in every byte: adding it is flipping the top bits.
+                let bytes = u32::from_ne_bytes([g[0] as u8, g[1] as u8, g[2] as u8, g[3] as u8]);
+                *slot = (bytes ^ offset) as i32;
+            }
+            if !rest.is_empty()
+                && let Some(slot) = slots.next()
+            {
                 let mut bytes = [0u8; QUAD];
-                let left = (self.kc - g * QUAD).min(QUAD);
-                for (i, b) in bytes[..left].iter_mut().enumerate() {
-                    let x = w[(tap * self.kc + g * QUAD + i) * step];
-                    sum = sum.wrapping_add(i32::from(x));
-                    *b = (x as u8).wrapping_add(offset);
+                for (b, x) in bytes.iter_mut().zip(rest) {
+                    *b = *x as u8 ^ self.micro.run.offset as u8;
                 }
-                to[(tap * groups + g) * width] = i32::from_le_bytes(bytes).to_le();
+                *slot = i32::from_ne_bytes(bytes);
             }
         }
-        sum
+        (sum, magnitude)
     }
 }
 
@@ -263,8 +287,9 @@ impl PackedI8 {
     /// # Panics
     /// As [`PackI8::pack`].
     pub fn repack(&mut self, weights: &[i8], layout: Layout, columns: ColumnsI8<'_>) {
-        self.spec =
-            PackI8 { saturates: false, ..self.spec }.pack(weights, layout, columns, self.data.as_mut_slice()).spec;
+        self.spec = PackI8 { saturates: false, small: false, ..self.spec }
+            .pack(weights, layout, columns, self.data.as_mut_slice())
+            .spec;
     }
 
     /// The borrowed form that the kernels take.

@@ -8,7 +8,8 @@ const N: usize = 8;
 /// See [`super::Micro::dots`].
 pub(super) unsafe fn dots(rows: usize, d: &Dots) {
     for r in 0..rows {
-        let mut acc = [0i32; N];
+        // SAFETY: the row of starts is `N` long.
+        let mut acc = unsafe { d.start.cast::<[i32; N]>().read_unaligned() };
         let mut b = d.panel.cast::<i8>();
         for tap in 0..d.taps {
             // SAFETY: an address per tap and row, good for whole groups; the panel holds as many groups of `N · 4` bytes.

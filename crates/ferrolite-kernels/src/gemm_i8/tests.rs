@@ -20,9 +20,10 @@ fn columns(r: &mut Rng, n: usize) -> Case {
     };
     let extreme = r.one_in(2);
     Case {
-        bias: (0..n).map(|_| (r.next() as i32) >> r.range(0, 20)).collect(),
+        bias: (0..n).map(|_| (r.next() as i32) >> if extreme { r.range(0, 20) } else { r.range(4, 20) }).collect(),
         multiplier: (0..n).map(|_| if extreme { multiplier(r) } else { r.range(1 << 30, i32::MAX) }).collect(),
-        shift: (0..n).map(|_| if r.one_in(4) { r.range(-31, 31) } else { r.range(-14, 0) }).collect(),
+        // Half of the cases are of the everyday kind that has a shorter epilogue.
+        shift: (0..n).map(|_| if extreme && r.one_in(4) { r.range(-31, 31) } else { r.range(-14, 1) }).collect(),
         scale: (0..n).map(|_| r.f32() * 0.1).collect(),
         fbias: r.f32s(n),
     }

@@ -5,10 +5,11 @@ mod reference;
 use crate::common::activation::finite_range;
 use crate::common::backward::Backward;
 use crate::common::broadcast::broadcast_shape;
+use crate::common::cases;
 use crate::common::elementwise::check_type;
 use crate::common::vector;
 use crate::gradient::Gradient;
-use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
 use ferrolite_kernels::Binary;
@@ -97,6 +98,14 @@ impl OpDef for Add {
             b.both(|b| Ok(b.grad), |b| Ok(b.grad))
         })
     }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::binary(
+            BuiltinOperator::ADD,
+            &cases::activations(BuiltinOperator::ADD),
+            &[TensorType::Float32, TensorType::Int8, TensorType::UInt8],
+        )
+    }
 }
 
 impl OpDef for Sub {
@@ -142,5 +151,13 @@ impl OpDef for Sub {
             b.through(activation.unwrap_or_default())?;
             b.both(|b| Ok(b.grad), |b| Ok(b.neg(b.grad)))
         })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::binary(
+            BuiltinOperator::SUB,
+            &cases::activations(BuiltinOperator::SUB),
+            &[TensorType::Float32, TensorType::Int8, TensorType::UInt8],
+        )
     }
 }

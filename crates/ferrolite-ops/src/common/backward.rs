@@ -209,7 +209,7 @@ pub mod tests {
     use std::collections::HashMap;
 
     /// Runs every node of a graph from the given tensors.
-    fn execute(model: &Model, tensors: &mut HashMap<TensorId, TestTensor>) {
+    pub fn execute(model: &Model, tensors: &mut HashMap<TensorId, TestTensor>) {
         let graph = &model.subgraphs[0];
         for node in &graph.nodes {
             let code = &model.operator_codes[node.opcode];

@@ -8,6 +8,11 @@
 
 use crate::{OpError, ensure};
 
+pub use ferrolite_kernels::requant::{
+    multiply_by_quantized_multiplier, multiply_by_quantized_multiplier_i64, quantize_multiplier,
+    rounding_divide_by_pot, saturating_rounding_doubling_high_mul,
+};
+
 /// A non-negative real factor in fixed point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Multiplier {
@@ -43,53 +48,6 @@ impl Multiplier {
     }
 }
 
-/// Splits `x` = m · 2^e with |m| in [0.5, 1), as C's `frexp`; zero and non-finite values come back with e = 0.
-pub fn frexp(x: f64) -> (f64, i32) {
-    if x == 0.0 || !x.is_finite() {
-        return (x, 0);
-    }
-    let exponent_of = |bits: u64| ((bits >> 52) & 0x7ff) as i32;
-    // Subnormals are made normal first.
-    let (x, bias) = if exponent_of(x.to_bits()) == 0 { (x * 2f64.powi(64), -64) } else { (x, 0) };
-    let bits = x.to_bits();
-    let mantissa = f64::from_bits((bits & !(0x7ff << 52)) | (1022 << 52));
-    (mantissa, exponent_of(bits) - 1022 + bias)
-}
-
-/// The factor `real` as (multiplier, shift): real ≈ multiplier · 2^(shift − 31).
-///
-/// Factors below 2^−32 become 0, factors of 2^30 and more saturate.
-pub fn quantize_multiplier(real: f64) -> (i32, i32) {
-    if real == 0.0 {
-        return (0, 0);
-    }
-    let (mantissa, mut shift) = frexp(real);
-    let mut fixed = (mantissa * 2f64.powi(31)).round() as i64;
-    if fixed == 1 << 31 {
-        fixed /= 2;
-        shift += 1;
-    }
-    if shift < -31 {
-        (0, 0)
-    } else if shift > 30 {
-        (i32::MAX, 30)
-    } else {
-        (fixed as i32, shift)
-    }
-}
-
-/// High half of 2·a·b, rounded to nearest; the one overflow (MIN · MIN) saturates.
-#[inline]
-pub fn saturating_rounding_doubling_high_mul(a: i32, b: i32) -> i32 {
-    if a == i32::MIN && b == i32::MIN {
-        return i32::MAX;
-    }
-    let product = i64::from(a) * i64::from(b);
-    let nudge = if product >= 0 { 1 << 30 } else { 1 - (1 << 30) };
-    // Division, not a shift: it rounds towards zero.
-    ((product + nudge) / (1 << 31)) as i32
-}
-
 /// The int16 form of [`saturating_rounding_doubling_high_mul`].
 #[inline]
 pub fn saturating_rounding_doubling_high_mul_i16(a: i16, b: i16) -> i16 {
@@ -101,16 +59,6 @@ pub fn saturating_rounding_doubling_high_mul_i16(a: i16, b: i16) -> i16 {
     ((product + nudge) / (1 << 15)) as i16
 }
 
-/// x / 2^exponent, rounded to nearest, halves away from zero; `exponent` in 0..=31.
-#[inline]
-pub fn rounding_divide_by_pot(x: i32, exponent: i32) -> i32 {
-    let mask = ((1i64 << exponent) - 1) as i32;
-    let remainder = x & mask;
-    let threshold = (mask >> 1) + i32::from(x < 0);
-    // A shift by 31 leaves the sign, which is what the wider shift of C++ gives as well.
-    (x >> exponent) + i32::from(remainder > threshold)
-}
-
 /// x · 2^exponent, saturated; `exponent` in −31..=31, negative ones round as [`rounding_divide_by_pot`].
 #[inline]
 pub fn saturating_rounding_multiply_by_pot(x: i32, exponent: i32) -> i32 {
@@ -118,27 +66,6 @@ pub fn saturating_rounding_multiply_by_pot(x: i32, exponent: i32) -> i32 {
         return rounding_divide_by_pot(x, -exponent);
     }
     (i64::from(x) << exponent).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
-}
-
-/// x · multiplier · 2^(shift − 31) with double rounding. A left shift that overflows wraps, as in the reference build.
-#[inline]
-pub fn multiply_by_quantized_multiplier(x: i32, multiplier: i32, shift: i32) -> i32 {
-    let (left, right) = if shift > 0 { (shift, 0) } else { (0, -shift) };
-    let shifted = x.wrapping_mul(1i32.wrapping_shl(left as u32));
-    rounding_divide_by_pot(saturating_rounding_doubling_high_mul(shifted, multiplier), right)
-}
-
-/// x · multiplier · 2^(shift − 31) with a 16-bit multiplier and one rounding: the path of int16 activations.
-///
-/// Exact for |x| < 2^47 and shift < 8; the result is truncated to 32 bits.
-#[inline]
-pub fn multiply_by_quantized_multiplier_i64(x: i64, multiplier: i32, shift: i32) -> i32 {
-    let reduced = if multiplier < 0x7fff_0000 { (multiplier + (1 << 15)) >> 16 } else { 0x7fff };
-    let product = x.wrapping_mul(i64::from(reduced));
-    match 15 - shift {
-        total if total > 0 => (product.wrapping_add(1 << (total - 1)) >> total) as i32,
-        total => product.wrapping_shl(-total as u32) as i32,
-    }
 }
 
 #[cfg(test)]
@@ -157,7 +84,6 @@ mod tests {
         assert_eq!(quantize_multiplier(1e-12), (0, 0));
         assert_eq!(quantize_multiplier(f64::MAX), (i32::MAX, 30));
         assert!(Multiplier::new(f64::NAN).is_err() && Multiplier::of_scales(1.0, 1.0, 0.0).is_err());
-        assert_eq!(frexp(f64::from_bits(1)), (0.5, -1073));
     }
 
     #[test]
@@ -166,6 +92,7 @@ mod tests {
         assert_eq!(rounding_divide_by_pot(i32::MAX, 31), 1);
         assert_eq!(rounding_divide_by_pot(i32::MIN, 31), -1);
         assert_eq!(saturating_rounding_doubling_high_mul(i32::MIN, i32::MIN), i32::MAX);
+        assert_eq!(saturating_rounding_doubling_high_mul_i16(i16::MIN, i16::MIN), i16::MAX);
         let half = Multiplier::new(0.5).unwrap();
         assert_eq!([5, -5, 4].map(|x| half.apply(x)), [3, -2, 2]);
         assert_eq!([5, -5, 4].map(|x| half.apply_i64(x)), [3, -2, 2]);

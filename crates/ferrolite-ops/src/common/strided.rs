@@ -1,7 +1,8 @@
 //! Moving elements: every operator that only rearranges data is a [`StridedCopy`], or a few of them.
 
+use crate::common::strings::{Strings, resize_strings, write_strings};
 use crate::op::{Io, Kernel, NodeView, reference};
-use crate::tensor::{OutputData, Shape, TensorInfo, TensorMut, TensorRef};
+use crate::tensor::{Shape, TensorInfo, TensorMut, TensorRef};
 use crate::{OpError, ensure};
 use ferrolite_model::TensorType;
 use smallvec::SmallVec;
@@ -223,10 +224,10 @@ impl StridedCopy {
 
     /// Strings have no fixed size: finds which source string goes where, then writes them one after another.
     fn run_strings(&self, src: TensorRef<'_>, dst: &mut TensorMut<'_>) -> Result<(), OpError> {
-        let strings = read_strings(src.bytes)?;
+        let strings = Strings::new(src.bytes)?;
         ensure!(strings.len() >= self.src_len, "string data is shorter than its shape");
         let mut moved: Vec<&[u8]> = vec![&[]; self.dst_len];
-        self.for_each(|s, d| moved[d] = strings[s]);
+        self.for_each(|s, d| moved[d] = strings.get(s));
         write_strings(dst, &moved)
     }
 }
@@ -357,38 +358,6 @@ impl Kernel for CopyKernel {
     }
 }
 
-/// Splits a serialized string tensor: int32 count, count + 1 int32 offsets from the start, bytes.
-pub fn read_strings(bytes: &[u8]) -> Result<Vec<&[u8]>, OpError> {
-    let number = |i: usize| -> Option<usize> {
-        let raw = bytes.get(i.checked_mul(4)?..)?.first_chunk::<4>()?;
-        usize::try_from(i32::from_le_bytes(*raw)).ok()
-    };
-    // Fresh memory that nothing was written to holds no strings.
-    if bytes.is_empty() {
-        return Ok(Vec::new());
-    }
-    let count = number(0).filter(|&n| n <= bytes.len() / 4);
-    let strings = count.and_then(|n| (1..=n).map(|i| bytes.get(number(i)?..number(i + 1)?)).collect());
-    strings.ok_or_else(|| OpError::invalid("damaged string tensor"))
-}
-
-/// Serializes strings into an output of that many elements.
-pub fn write_strings(output: &mut TensorMut<'_>, strings: &[&[u8]]) -> Result<(), OpError> {
-    let header = (strings.len() + 2) * 4;
-    let total = header + strings.iter().map(|s| s.len()).sum::<usize>();
-    ensure!(i32::try_from(total).is_ok(), "a string tensor of {total} bytes is too large");
-    let bytes = resize_strings(output, total)?;
-    let mut offset = header;
-    bytes[..4].copy_from_slice(&(strings.len() as i32).to_le_bytes());
-    for (i, s) in strings.iter().enumerate() {
-        bytes[(i + 1) * 4..][..4].copy_from_slice(&(offset as i32).to_le_bytes());
-        bytes[offset..][..s.len()].copy_from_slice(s);
-        offset += s.len();
-    }
-    bytes[header - 4..header].copy_from_slice(&(offset as i32).to_le_bytes());
-    Ok(())
-}
-
 /// Copies all data of an input of the same number of elements, whatever its type.
 pub fn copy_whole(input: TensorRef<'_>, output: &mut TensorMut<'_>) -> Result<(), OpError> {
     let bytes =
@@ -396,20 +365,6 @@ pub fn copy_whole(input: TensorRef<'_>, output: &mut TensorMut<'_>) -> Result<()
     ensure!(bytes.len() == input.bytes.len(), "{} bytes do not fit {}", input.bytes.len(), bytes.len());
     bytes.copy_from_slice(input.bytes);
     Ok(())
-}
-
-/// Memory for a serialized string tensor, whose size no shape tells.
-fn resize_strings<'t>(output: &'t mut TensorMut<'_>, len: usize) -> Result<&'t mut [u8], OpError> {
-    match &mut output.data {
-        OutputData::Dynamic { bytes, .. } => {
-            bytes.resize_zeroed(len);
-            Ok(bytes)
-        }
-        OutputData::Planned { bytes, .. } => {
-            ensure!(bytes.len() == len, "a string tensor of {len} bytes does not fit {} planned", bytes.len());
-            Ok(bytes)
-        }
-    }
 }
 
 #[cfg(test)]
@@ -463,12 +418,5 @@ mod tests {
         assert!(StridedCopy::dense(TensorType::UInt8, [(3, -1)], (1, 3)).is_err());
         let copy = StridedCopy::dense(TensorType::UInt8, [(0, 1)], (0, 0)).unwrap();
         assert_eq!(run(&copy, &[], 0), []);
-    }
-
-    #[test]
-    fn damaged_strings() {
-        assert!(read_strings(&[1, 0, 0, 0]).is_err());
-        assert!(read_strings(&[255; 12]).is_err());
-        assert_eq!(read_strings(&[1, 0, 0, 0, 12, 0, 0, 0, 13, 0, 0, 0, b'a']).unwrap(), [b"a"]);
     }
 }

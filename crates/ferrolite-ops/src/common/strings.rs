@@ -1,5 +1,6 @@
 //! String tensors: a count, count + 1 offsets from the start of the buffer (all int32), then the bytes.
 
+use crate::tensor::{OutputData, TensorMut};
 use crate::{OpError, ensure};
 
 /// The elements of a string tensor.
@@ -53,6 +54,37 @@ impl<'a> Strings<'a> {
 fn read(bytes: &[u8], index: usize) -> Option<u32> {
     let at = index.checked_mul(4)?;
     Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+/// Serializes strings into an output of that many elements.
+pub fn write_strings(output: &mut TensorMut<'_>, strings: &[&[u8]]) -> Result<(), OpError> {
+    let header = (strings.len() + 2) * 4;
+    let total = header + strings.iter().map(|s| s.len()).sum::<usize>();
+    ensure!(i32::try_from(total).is_ok(), "a string tensor of {total} bytes is too large");
+    let bytes = resize_strings(output, total)?;
+    let mut offset = header;
+    bytes[..4].copy_from_slice(&(strings.len() as i32).to_le_bytes());
+    for (i, s) in strings.iter().enumerate() {
+        bytes[(i + 1) * 4..][..4].copy_from_slice(&(offset as i32).to_le_bytes());
+        bytes[offset..][..s.len()].copy_from_slice(s);
+        offset += s.len();
+    }
+    bytes[header - 4..header].copy_from_slice(&(offset as i32).to_le_bytes());
+    Ok(())
+}
+
+/// Memory for a serialized string tensor, whose size no shape tells.
+pub fn resize_strings<'t>(output: &'t mut TensorMut<'_>, len: usize) -> Result<&'t mut [u8], OpError> {
+    match &mut output.data {
+        OutputData::Dynamic { bytes, .. } => {
+            bytes.resize_zeroed(len);
+            Ok(bytes)
+        }
+        OutputData::Planned { bytes, .. } => {
+            ensure!(bytes.len() == len, "a string tensor of {len} bytes does not fit {} planned", bytes.len());
+            Ok(bytes)
+        }
+    }
 }
 
 #[cfg(test)]

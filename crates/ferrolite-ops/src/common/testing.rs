@@ -1,11 +1,14 @@
 //! Runs one operator's kernels on given tensors, for unit tests.
 
-use crate::op::{FastKernel, Io, Kernel, NodeView, OpDef};
+use crate::gradient::GradientCtx;
+use crate::op::{FastKernel, Io, Kernel, NodeView, OpDef, OpId};
 use crate::tensor::{AlignedBytes, OutputData, Shape, TensorInfo, TensorMut, TensorRef};
-use crate::{Inferred, OpError};
+use crate::{Catalog, Inferred, OpError};
 use ferrolite_kernels::Isa;
 use ferrolite_kernels::ThreadPool;
-use ferrolite_model::{BuiltinOptions, BuiltinOptions2, Bytes, Quantization, TensorType};
+use ferrolite_model::{
+    BuiltinOptions, BuiltinOptions2, Bytes, Model, ModelBuilder, Quantization, TensorId, TensorType,
+};
 use smallvec::SmallVec;
 
 /// A tensor with its data.
@@ -55,7 +58,7 @@ impl TestTensor {
 }
 
 /// Which kernel to run.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Pick {
     /// The reference.
     Reference,
@@ -158,6 +161,102 @@ pub fn run(
         constant: false,
     });
     Ok(outputs.collect())
+}
+
+/// Runs the main subgraph of a model with given values of its inputs, by reference or fast kernels, and returns the tensors
+/// asked for.
+pub fn evaluate(model: &Model, inputs: &[TestTensor], wanted: &[TensorId], pick: Pick) -> Vec<TestTensor> {
+    let (catalog, graph) = (Catalog::builtin(), &model.subgraphs[0]);
+    let mut values: Vec<Option<TestTensor>> = graph
+        .tensors
+        .iter()
+        .map(|t| {
+            let data = model.constant(t)?;
+            let shape = t.shape.iter().map(|&d| d as usize).collect();
+            Some(TestTensor { ty: t.ty, shape, bytes: data.to_vec(), quantization: None, constant: true })
+        })
+        .collect();
+    graph.inputs.iter().zip(inputs).for_each(|(&id, value)| values[id] = Some(value.clone()));
+    for node in &graph.nodes {
+        let op = catalog.find(model.operator(node)).expect("a known operator");
+        let inputs: Vec<TestTensor> =
+            node.inputs.iter().flatten().map(|&id| values[id].clone().expect("nodes are in order")).collect();
+        let outputs: Vec<_> = node.outputs.iter().map(|&id| (graph.tensors[id].ty, None)).collect();
+        let mut results = Err(OpError::unsupported("not yet"));
+        if let Pick::Fast = pick {
+            results = run(op, &node.options, &inputs, &outputs, Pick::Fast);
+        }
+        let results = results.or_else(|_| run(op, &node.options, &inputs, &outputs, Pick::Reference));
+        let results = results.unwrap_or_else(|e| panic!("{}: {e}", op.id()));
+        node.outputs.iter().zip(results).for_each(|(&id, value)| values[id] = Some(value));
+    }
+    wanted.iter().map(|&id| values[id].clone().expect("a computed tensor")).collect()
+}
+
+/// Compares an operator's gradient with finite differences, at random float inputs of these shapes.
+pub fn check_gradient(op: &dyn OpDef, options: BuiltinOptions, shapes: &[&[i32]], seed: u64) {
+    let OpId::Builtin(builtin) = op.id() else { panic!("a custom operator") };
+    let mut b = ModelBuilder::new();
+    let ids: Vec<TensorId> = shapes.iter().map(|s| b.input("x", TensorType::Float32, s)).collect();
+    let values: Vec<TestTensor> = (seed..)
+        .zip(shapes)
+        .map(|(seed, s)| {
+            let shape: Vec<usize> = s.iter().map(|&d| d as usize).collect();
+            TestTensor::f32(&shape, &noise(seed, shape.iter().product()))
+        })
+        .collect();
+    let y = run(op, &options, &values, &[(TensorType::Float32, None)], Pick::Reference).expect("runs").remove(0);
+    let y_shape: Vec<i32> = y.shape.iter().map(|&d| d as i32).collect();
+    let output = b.tensor("y", TensorType::Float32, &y_shape);
+    let inputs: Vec<_> = ids.iter().map(|&id| Some(id)).collect();
+    b.node(builtin, 1, options.clone(), &inputs, &[output]);
+    let dy = b.input("dy", TensorType::Float32, &y_shape);
+    b.output(output);
+    let mut model = b.build().expect("a valid model");
+    let node = model.subgraphs[0].nodes[0].clone();
+    let mut ctx = GradientCtx {
+        model: &mut model,
+        subgraph: 0,
+        node: &node,
+        grad_outputs: &[Some(dy)],
+        needs: &vec![true; shapes.len()],
+    };
+    let gradients = op.gradient().expect("a gradient")(&mut ctx).expect("emits");
+    let gradients: Vec<TensorId> = gradients.into_iter().flatten().collect();
+    assert_eq!(gradients.len(), shapes.len());
+    let weights = noise(seed + 100, y.values::<f32>().len());
+    let mut given = values.clone();
+    given.push(TestTensor::f32(&y.shape, &weights));
+    let loss = |values: &[TestTensor]| -> f64 {
+        let y = run(op, &options, values, &[(TensorType::Float32, None)], Pick::Reference).expect("runs").remove(0);
+        y.values::<f32>().iter().zip(&weights).map(|(&y, &w)| f64::from(y) * f64::from(w)).sum()
+    };
+    for pick in [Pick::Reference, Pick::Fast] {
+        let computed = evaluate(&model, &given, &gradients, pick);
+        for (i, gradient) in computed.iter().enumerate() {
+            assert_eq!(gradient.shape, values[i].shape, "gradient of input {i}");
+            let gradient = gradient.values::<f32>();
+            let largest = gradient.iter().fold(0.0f64, |m, &g| m.max(f64::from(g).abs()));
+            for at in (0..gradient.len()).step_by(gradient.len() / 37 + 1) {
+                // Small: activations must not bend within a step.
+                let step = 5e-4;
+                let mut difference = 0.0;
+                for sign in [1.0, -1.0] {
+                    let mut moved = values.clone();
+                    let mut x = moved[i].values::<f32>();
+                    x[at] += sign * step;
+                    moved[i].bytes = bytemuck::cast_slice(&x).to_vec();
+                    difference += f64::from(sign) * loss(&moved);
+                }
+                let expected = difference / (2.0 * f64::from(step));
+                let got = f64::from(gradient[at]);
+                assert!(
+                    (got - expected).abs() < 2e-3 * (1.0 + largest),
+                    "input {i}, element {at}: {got}, not {expected}"
+                );
+            }
+        }
+    }
 }
 
 /// Pseudo-random numbers in −1..1, the same for the same seed.

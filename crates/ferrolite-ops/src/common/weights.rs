@@ -1,6 +1,7 @@
 //! Weights as reference kernels read them: plain elements, whatever their storage.
 
 use crate::common::densify::densify;
+use crate::common::packed;
 use crate::op::Io;
 use crate::tensor::{Element, TensorInfo, copy_elements};
 use crate::{OpError, ensure};
@@ -44,31 +45,14 @@ pub fn constant<T: Element>(info: &TensorInfo<'_>) -> Result<Option<Vec<T>>, OpE
     if matches!(info.ty, TensorType::Int4 | TensorType::Int2) {
         ensure!(T::matches(TensorType::Int8), "weights have type {}", info.ty);
         ensure!(info.sparsity.is_none(), "weights are both packed and sparse");
-        return Ok(Some(copy_elements(&unpack(bytes, info.ty.bits(), info.elements())?)));
+        let elements = info.elements();
+        ensure!(
+            info.ty.byte_len(elements).is_some_and(|n| n <= bytes.len()),
+            "{elements} elements in {} bytes",
+            bytes.len()
+        );
+        let unpacked: Vec<u8> = (0..elements).map(|i| packed::get(bytes, info.ty, i) as u8).collect();
+        return Ok(Some(copy_elements(&unpacked)));
     }
     Ok(Some(densify::<T>(info)?))
-}
-
-/// Sign-extends packed elements of 2 or 4 bits, low bits first, to int8 (as bytes).
-pub fn unpack(bytes: &[u8], bits: usize, elements: usize) -> Result<Vec<u8>, OpError> {
-    let per_byte = 8 / bits;
-    ensure!(bytes.len() >= elements.div_ceil(per_byte), "{} bytes do not hold {elements} elements", bytes.len());
-    let extend = |i: usize| {
-        let shifted = (bytes[i / per_byte] >> (i % per_byte * bits)) << (8 - bits);
-        ((shifted as i8) >> (8 - bits)) as u8
-    };
-    Ok((0..elements).map(extend).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::unpack;
-
-    #[test]
-    fn unpacks_low_bits_first() {
-        let signed = |v: Vec<u8>| v.into_iter().map(|b| b as i8).collect::<Vec<_>>();
-        assert_eq!(signed(unpack(&[0x7f, 0x08], 4, 3).unwrap()), [-1, 7, -8]);
-        assert_eq!(signed(unpack(&[0b11_10_01_00], 2, 4).unwrap()), [0, 1, -2, -1]);
-        assert!(unpack(&[0], 4, 3).is_err());
-    }
 }

@@ -4,6 +4,7 @@ use crate::common::padding::window;
 use crate::{OpError, ensure};
 use ferrolite_kernels::ConvShape;
 use ferrolite_model::schema::Padding;
+use std::ops::Range;
 
 /// Where a window of `kernel` taps, `dilation` apart, stands for each of `output` positions over an `input` image.
 ///
@@ -26,6 +27,9 @@ pub struct Window2d {
     pub pad: (usize, usize),
 }
 
+/// Largest window side, stride and dilation: far beyond any network, and small enough that no product overflows.
+const LIMIT: usize = 1 << 20;
+
 impl Window2d {
     /// Places windows over an input of `shape` (NHWC).
     pub fn new(
@@ -37,6 +41,12 @@ impl Window2d {
     ) -> Result<Window2d, OpError> {
         ensure!(shape.len() == 4, "the input has {} dimensions, not 4", shape.len());
         ensure!(shape[1..].iter().all(|&d| d > 0), "the input is empty: {shape:?}");
+        let numbers = [stride.0, stride.1, dilation.0, dilation.1].map(|n| usize::try_from(n).unwrap_or(0));
+        let sane = |n: usize| (1..=LIMIT).contains(&n);
+        ensure!(
+            numbers.into_iter().chain([kernel.0, kernel.1]).all(sane),
+            "window {kernel:?}, stride {stride:?}, dilation {dilation:?}: each has to be in 1..={LIMIT}"
+        );
         let rows = window(padding, shape[1], kernel.0, stride.0, dilation.0)?;
         let columns = window(padding, shape[2], kernel.1, stride.1, dilation.1)?;
         Ok(Window2d {
@@ -92,16 +102,12 @@ impl Window2d {
     pub fn for_taps(&self, position: usize, mut f: impl FnMut(usize, usize)) {
         let (x, row) = (position % self.output.1, position / self.output.1);
         let (y, batch) = (row % self.output.0, row / self.output.0);
-        for ky in 0..self.kernel.0 {
-            let Some(iy) = (y * self.stride.0 + ky * self.dilation.0).checked_sub(self.pad.0) else { continue };
-            if iy >= self.input.0 {
-                continue;
-            }
-            for kx in 0..self.kernel.1 {
-                let Some(ix) = (x * self.stride.1 + kx * self.dilation.1).checked_sub(self.pad.1) else { continue };
-                if ix < self.input.1 {
-                    f(ky * self.kernel.1 + kx, (batch * self.input.0 + iy) * self.input.1 + ix);
-                }
+        let columns = taps_inside(x * self.stride.1, self.pad.1, self.input.1, self.kernel.1, self.dilation.1);
+        for ky in taps_inside(y * self.stride.0, self.pad.0, self.input.0, self.kernel.0, self.dilation.0) {
+            let iy = y * self.stride.0 + ky * self.dilation.0 - self.pad.0;
+            for kx in columns.clone() {
+                let ix = x * self.stride.1 + kx * self.dilation.1 - self.pad.1;
+                f(ky * self.kernel.1 + kx, (batch * self.input.0 + iy) * self.input.1 + ix);
             }
         }
     }
@@ -126,4 +132,12 @@ impl Window2d {
             }
         }
     }
+}
+
+/// The taps k < `kernel` for which 0 ≤ start + k · dilation − pad < `input`.
+#[inline]
+fn taps_inside(start: usize, pad: usize, input: usize, kernel: usize, dilation: usize) -> Range<usize> {
+    let first = pad.saturating_sub(start).div_ceil(dilation);
+    let last = (input + pad).saturating_sub(start).div_ceil(dilation).min(kernel);
+    first..last
 }

@@ -5,6 +5,8 @@
 //! convolution's. The gradient of the weights reads only the shape of the filters, that of the input only the shape of the
 //! input.
 
+#[cfg(test)]
+mod tests;
 mod weight;
 
 use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};

@@ -3,8 +3,10 @@
 mod plan;
 mod quantized;
 
+use crate::common::moves_grad;
 use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::strided::{axis, index_input, known};
+use crate::gradient::Gradient;
 use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::quantize::QuantRule;
 use crate::tensor::{Element, Shape};
@@ -136,6 +138,14 @@ impl OpDef for Reduce {
             (Kind::Any, Bool) => fold(plan, (0u8, 0), |a, x| a | u8::from(x != 0), true),
             (Kind::All, Bool) => fold(plan, (1u8, 1), |a, x| a & u8::from(x != 0), true),
             (_, ty) => Err(self.unsupported(ty)),
+        }
+    }
+
+    fn gradient(&self) -> Option<Gradient> {
+        match self.kind {
+            Kind::Mean => Some(moves_grad::mean),
+            Kind::Sum => Some(moves_grad::sum),
+            _ => None,
         }
     }
 

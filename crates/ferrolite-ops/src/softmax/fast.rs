@@ -4,6 +4,7 @@ use super::reference::{beta, input_scaling};
 use super::rows;
 use crate::OpError;
 use crate::common::fixed_exp::{exp_on_negative, reciprocal};
+
 use crate::common::linear::per_tensor;
 use crate::common::parallel::for_items;
 use crate::common::requant::{rounding_divide_by_pot, saturating_rounding_doubling_high_mul};

@@ -2,6 +2,7 @@
 
 use super::rows;
 use crate::common::fixed_exp::{exp_on_negative, reciprocal};
+
 use crate::common::linear::{Saturate, per_tensor};
 use crate::common::requant::{Multiplier, rounding_divide_by_pot, saturating_rounding_doubling_high_mul};
 use crate::op::{Kernel, NodeView, reference as kernel};

@@ -32,7 +32,7 @@ struct Decider<'a> {
     ty: TensorType,
     classes: Vec<Class>,
     groups: Groups,
-    /// Tensors whose parameters their operator prescribes.
+    /// Tensors whose parameters are prescribed: by their operator, or by integers that are there already.
     fixed: HashMap<TensorId, Params>,
     /// Range of each group's calibrated tensors and constants, by representative; prescribed ones left out.
     ranges: HashMap<TensorId, (f32, f32)>,
@@ -51,6 +51,12 @@ pub(super) fn decide(
     let groups = Groups::new(graph.graph.tensors.len());
     let (fixed, ranges, fixed_in) = Default::default();
     let mut decider = Decider { graph, options, calibration, ty, classes, groups, fixed, ranges, fixed_in };
+    if !decider.classes.iter().any(|class| matches!(class, Class::Integer(_))) {
+        // Nothing asks for ranges.
+        let nodes = decider.nodes().map(|(index, node)| decider.plan_kept(index, node)).collect();
+        let (tensors, outputs) = (graph.graph.tensors.len(), graph.graph.outputs.len());
+        return Ok(GraphPlan { nodes, homes: vec![None; tensors], outputs: vec![Form::AsIs; outputs] });
+    }
     if options.mode != Mode::Int8Only {
         decider.leave_lonely_nodes();
     }
@@ -105,7 +111,10 @@ fn check(graph: &Graph<'_>, node: &Node, rule: &QuantRule) -> Result<(), String>
                 return Err(format!("its bias {:?} does not fit its weights", tensor.name()));
             }
         } else if graph.is_float(id) && !is_weights {
-            return Err(format!("input {i} ({:?}) is float32, and the operator's rule does not cover it", tensor.name()));
+            return Err(format!(
+                "input {i} ({:?}) is float32, and the operator's rule does not cover it",
+                tensor.name()
+            ));
         }
     }
     Ok(())
@@ -144,7 +153,8 @@ impl<'a> Decider<'a> {
         let mut groups = self.join();
         let (mut near_integer, mut near_float) = (HashSet::new(), HashSet::new());
         for (index, node) in self.nodes() {
-            let tensors = node.inputs.iter().flatten().chain(&node.outputs).copied().filter(|&id| self.graph.is_float(id));
+            let tensors =
+                node.inputs.iter().flatten().chain(&node.outputs).copied().filter(|&id| self.graph.is_float(id));
             match &self.classes[index] {
                 Class::Integer(rule) if matches!(rule.output, OutputRule::Free | OutputRule::Fixed { .. }) => {
                     near_integer.extend(tensors.map(|id| groups.find(id)));
@@ -185,14 +195,20 @@ impl<'a> Decider<'a> {
     /// Finds the groups, what is prescribed in them, and their ranges.
     fn group(&mut self) -> Result<(), QuantizeError> {
         self.groups = self.join();
+        for (_, node) in self.nodes() {
+            let float = self.graph.quantized_by(node).map(|(float, _, params)| (float, params));
+            let from = node.outputs.first().and_then(|&id| Some((id, self.graph.integer_source(id)?.1)));
+            if let Some((id, params)) = float.or(from).filter(|(_, params)| self.suits(*params)) {
+                self.prescribe(id, params);
+            }
+        }
         for (index, node) in self.nodes() {
             let Some((QuantRule { output: OutputRule::Fixed { int8, int16 }, .. }, _)) = self.rule(index, node) else {
                 continue;
             };
             let (scale, zero_point) = if self.ty == TensorType::Int16 { int16 } else { int8 };
             for id in self.float_outputs(node) {
-                self.fixed.insert(id, Params { ty: self.ty, scale, zero_point });
-                self.fixed_in.entry(self.groups.find(id)).or_default().push(id);
+                self.prescribe(id, Params { ty: self.ty, scale, zero_point });
             }
         }
         for id in 0..self.graph.graph.tensors.len() {
@@ -216,6 +232,18 @@ impl<'a> Decider<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether activations of this pass may have these parameters.
+    fn suits(&self, params: Params) -> bool {
+        params.ty == self.ty && (params.ty != TensorType::Int16 || params.zero_point == 0)
+    }
+
+    /// What an operator prescribes goes before what is there already.
+    fn prescribe(&mut self, id: TensorId, params: Params) {
+        if self.fixed.insert(id, params).is_none() {
+            self.fixed_in.entry(self.groups.find(id)).or_default().push(id);
+        }
     }
 
     fn widen(&mut self, group: TensorId, (low, high): (f32, f32)) {
@@ -295,6 +323,19 @@ impl<'a> Decider<'a> {
         Ok(GraphPlan { nodes, homes, outputs })
     }
 
+    /// A node that stays as it is.
+    fn plan_kept(&self, index: usize, node: &Node) -> NodePlan {
+        match &self.classes[index] {
+            Class::Float(reason) => {
+                let float = |id: &Option<TensorId>| id.is_some_and(|id| self.graph.is_float(id));
+                let form = |id| if float(id) { Form::Float } else { Form::AsIs };
+                NodePlan { decision: Decision::Float(reason.clone()), inputs: node.inputs.iter().map(form).collect() }
+            }
+            // A QUANTIZE reads integers as well as floats.
+            _ => NodePlan { decision: Decision::Untouched, inputs: vec![Form::AsIs; node.inputs.len()] },
+        }
+    }
+
     fn plan_node(
         &mut self,
         index: usize,
@@ -302,15 +343,7 @@ impl<'a> Decider<'a> {
         homes: &mut [Option<Params>],
     ) -> Result<NodePlan, QuantizeError> {
         let Some((rule, activations)) = self.rule(index, node) else {
-            return Ok(match &self.classes[index] {
-                Class::Float(reason) => {
-                    let float = |id: &Option<TensorId>| id.is_some_and(|id| self.graph.is_float(id));
-                    let form = |id| if float(id) { Form::Float } else { Form::AsIs };
-                    NodePlan { decision: Decision::Float(reason.clone()), inputs: node.inputs.iter().map(form).collect() }
-                }
-                // A QUANTIZE reads integers as well as floats.
-                _ => NodePlan { decision: Decision::Untouched, inputs: vec![Form::AsIs; node.inputs.len()] },
-            });
+            return Ok(self.plan_kept(index, node));
         };
         let mut inputs = vec![Form::AsIs; node.inputs.len()];
         let same = rule.output == OutputRule::SameAsInput;

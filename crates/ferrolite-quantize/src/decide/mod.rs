@@ -73,10 +73,10 @@ fn check_io_types(options: &Options) -> Result<(), QuantizeError> {
     // A QUANTIZE from int16 to uint8 does not exist, one from uint8 to int16 does.
     let (inputs, outputs) = match options.mode.activation_type() {
         None => ((&[Float32][..], "float32"), (&[Float32][..], "float32")),
-        Some(Int16) => {
-            ((&[Float32, Int16, Int8, UInt8][..], "float32, int16, int8 or uint8"),
-             (&[Float32, Int16, Int8][..], "float32, int16 or int8"))
-        }
+        Some(Int16) => (
+            (&[Float32, Int16, Int8, UInt8][..], "float32, int16, int8 or uint8"),
+            (&[Float32, Int16, Int8][..], "float32, int16 or int8"),
+        ),
         Some(_) => {
             let all = (&[Float32, Int8, UInt8, Int16][..], "float32, int8, uint8 or int16");
             (all, all)

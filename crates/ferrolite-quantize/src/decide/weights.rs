@@ -5,6 +5,7 @@ use crate::graph::Graph;
 use crate::params::weight_scales;
 use crate::plan::{Decision, Form, GraphPlan};
 use crate::{Options, QuantizeError};
+use ferrolite_model::{BuiltinOperator, Node, TensorId};
 use ferrolite_ops::Catalog;
 
 /// int8 weights for the operators that have a hybrid kernel.
@@ -29,7 +30,8 @@ pub(super) fn dynamic_range(
         let elements = graph.graph.tensors[id].elements().unwrap_or(0);
         if elements < options.min_weight_elements {
             let least = options.min_weight_elements;
-            *reason = format!("its weights have {elements} elements, fewer than {least} (Options::min_weight_elements)");
+            *reason =
+                format!("its weights have {elements} elements, fewer than {least} (Options::min_weight_elements)");
             continue;
         }
         let axis = weight_axis(graph, node, weights, options, true);
@@ -44,6 +46,10 @@ pub(super) fn dynamic_range(
 pub(super) fn float16(graph: &Graph<'_>) -> GraphPlan {
     let mut plan = keep(graph);
     for (node, planned) in graph.graph.nodes.iter().zip(&mut plan.nodes) {
+        if is_hybrid(graph, node) {
+            planned.decision = Decision::Float("its weights are integers already".into());
+            continue;
+        }
         for (input, form) in node.inputs.iter().zip(&mut planned.inputs) {
             if input.is_some_and(|id| graph.dequantized(id).is_none() && graph.is_float_constant(id)) {
                 *form = Form::Half;
@@ -55,4 +61,14 @@ pub(super) fn float16(graph: &Graph<'_>) -> GraphPlan {
         }
     }
     plan
+}
+
+/// Whether a node computes in float with integer weights. Kernels of such nodes want the rest of their constants as they are.
+fn is_hybrid(graph: &Graph<'_>, node: &Node) -> bool {
+    let converts = matches!(graph.builtin(node), BuiltinOperator::QUANTIZE | BuiltinOperator::DEQUANTIZE);
+    let has_scales = |id: &TensorId| {
+        let tensor = &graph.graph.tensors[*id];
+        !tensor.ty.is_float() && tensor.quantization.as_ref().is_some_and(|q| !q.scale.is_empty())
+    };
+    !converts && node.inputs.iter().flatten().any(has_scales)
 }

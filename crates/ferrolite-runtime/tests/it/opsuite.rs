@@ -8,6 +8,12 @@ use ferrolite_runtime::{Interpreter, Options, RuntimeError};
 use ferrolite_testkit::{Array, Case, Golden, Opsuite, Status};
 use std::sync::Arc;
 
+/// Cases whose golden is not a result, with the reason.
+const NOT_JUDGED: &[(&str, &str)] = &[(
+    "transpose_conv__i16__b32",
+    "LiteRT reads the int32 bias as int64, past its end: the golden depends on what lies behind it in the file",
+)];
+
 #[test]
 fn reference_kernels_give_the_golden_results() {
     run_suite("opsuite, reference kernels", &Options::reference());
@@ -30,6 +36,10 @@ fn run_suite(name: &str, options: &Options) {
         }
         if !case.ops.iter().all(|op| is_covered(op)) {
             uncovered += 1;
+            continue;
+        }
+        if let Some((id, why)) = NOT_JUDGED.iter().find(|(id, _)| *id == case.id) {
+            println!("skipped: {id} ({why})");
             continue;
         }
         match run_case(&suite, case, options) {
@@ -121,20 +131,21 @@ fn pack(elements: &[u8], bits: usize) -> Vec<u8> {
     elements.chunks(8 / bits).map(join).collect()
 }
 
-/// An output; int4 and int2 are unpacked to sign-extended bytes, as in the stored data.
+/// An output; narrow integers are unpacked to bytes, as in the stored data.
 fn output(interpreter: &Interpreter, i: usize) -> Option<Array> {
     let tensor = interpreter.output_tensor(i)?;
     if tensor.ty == TensorType::String {
         return Some(Array::strings(tensor.shape, Array::parse_strings(tensor.bytes)?));
     }
     let bits = tensor.ty.bits();
-    if bits >= 8 || tensor.ty == TensorType::UInt4 {
+    if bits >= 8 {
         return Some(Array::new(tensor.ty, tensor.shape, tensor.bytes.to_vec()));
     }
     let extend = |k: usize| {
-        let byte = tensor.bytes[k * bits / 8] >> (k * bits % 8);
-        ((byte << (8 - bits)) as i8 >> (8 - bits)) as u8
+        let high = tensor.bytes[k * bits / 8] >> (k * bits % 8) << (8 - bits);
+        if tensor.ty == TensorType::UInt4 { high >> (8 - bits) } else { (high as i8 >> (8 - bits)) as u8 }
     };
+    let ty = if tensor.ty == TensorType::UInt4 { TensorType::UInt8 } else { TensorType::Int8 };
     let elements = tensor.shape.iter().product();
-    Some(Array::new(TensorType::Int8, tensor.shape, (0..elements).map(extend).collect()))
+    Some(Array::new(ty, tensor.shape, (0..elements).map(extend).collect()))
 }

@@ -38,7 +38,9 @@ pub fn parse(mut stream: impl Read) -> Result<Idx, String> {
     let dims = match word(&mut stream)? {
         [0, 0, 0x08, dims @ 1..=4] => dims,
         [0, 0, 0x08, dims] => return Err(format!("{dims} dimensions, where 1 to 4 are expected")),
-        [0, 0, ty, _] => return Err(format!("elements of idx type {ty:#04x}, where unsigned bytes (0x08) are expected")),
+        [0, 0, ty, _] => {
+            return Err(format!("elements of idx type {ty:#04x}, where unsigned bytes (0x08) are expected"));
+        }
         _ => return Err("this is not an idx file: its first two bytes are not zero".to_owned()),
     };
     let mut shape = Vec::new();

@@ -140,14 +140,20 @@ pub fn fashion_mnist(dir: &Path) -> Result<Dataset, Error> {
         })
     };
     let part = |part: &str| {
-        let (images, labels) = (find(&format!("{part}-images-idx3-ubyte"))?, find(&format!("{part}-labels-idx1-ubyte"))?);
+        let (images, labels) =
+            (find(&format!("{part}-images-idx3-ubyte"))?, find(&format!("{part}-labels-idx1-ubyte"))?);
         Images::from_idx(&images, &labels, FASHION_CLASSES.len())
     };
     let (train, test) = (part("train")?, part("t10k")?);
     if (train.rows, train.columns) != (test.rows, test.columns) || train.is_empty() || test.is_empty() {
         let problem = format!(
             "{} training images of {}×{} and {} test images of {}×{} do not go together",
-            train.len(), train.rows, train.columns, test.len(), test.rows, test.columns
+            train.len(),
+            train.rows,
+            train.columns,
+            test.len(),
+            test.rows,
+            test.columns
         );
         return Err(Error::file(dir, problem));
     }

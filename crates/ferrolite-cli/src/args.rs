@@ -1,0 +1,242 @@
+//! Arguments.
+
+use clap::ValueEnum;
+use clap::{Args, Parser, Subcommand};
+use ferrolite::inputs::Source;
+use ferrolite::quantize::Mode;
+use std::path::PathBuf;
+
+/// TensorFlow Lite in Rust: train small networks, quantize them with evidence, run them fast and safely.
+#[derive(Parser)]
+#[command(name = "ferrolite", version, arg_required_else_help = true, max_term_width = 110)]
+#[command(after_help = "Examples:
+  ferrolite quickstart                         train, quantize and compare on Fashion-MNIST
+  ferrolite info model.tflite                  what is in a model
+  ferrolite run model.tflite --input cat.png --labels labels.txt
+  ferrolite bench model.tflite --threads 2 --profile
+
+`ferrolite COMMAND --help` has more.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    Quickstart(QuickstartArgs),
+    Info(InfoArgs),
+    Run(RunArgs),
+    Bench(BenchArgs),
+    Quantize(QuantizeArgs),
+    Train(TrainArgs),
+}
+
+/// Train a small network on Fashion-MNIST, quantize it four ways, and compare the five models.
+///
+/// Writes fashion_float.tflite, _dynamic, _float16, _int8 and _int8_only, runs each over the test images, prints a table
+/// and writes report.html. Without --data an embedded sample of 6,000 training and 1,000 test images is used.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  ferrolite quickstart
+  ferrolite quickstart --epochs 3 --out /tmp/try
+  ferrolite quickstart --data /usr/share/datasets/fashion-mnist   (Debian's dataset-fashion-mnist)")]
+pub struct QuickstartArgs {
+    /// Folder with the full idx or idx.gz files.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Passes over the training images.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: u32,
+    /// Folder for the models and the report.
+    #[arg(long, value_name = "DIR", default_value = "quickstart-out")]
+    pub out: PathBuf,
+    /// Threads for training; one per core by default.
+    #[arg(long, short, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
+    /// Seed of the initial weights and of the order of images.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Show what a model is made of: operators, tensors, signatures, quantization, sizes, multiply-accumulates.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  ferrolite info model.tflite
+  ferrolite info model.tflite --json | jq .macs
+  ferrolite info model.tflite --dump | less")]
+pub struct InfoArgs {
+    /// A .tflite file.
+    pub model: PathBuf,
+    /// Print everything as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Print every tensor and node of every subgraph.
+    #[arg(long, conflicts_with = "json")]
+    pub dump: bool,
+}
+
+/// Run a model once on files, or on random values, and show its outputs.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  ferrolite run model.tflite                                  random input
+  ferrolite run model.tflite --input cat.jpg --labels labels.txt --top 3
+  ferrolite run model.tflite --input x.npy --output out       writes out/NAME.npy
+  ferrolite run model.tflite --input ids=ids.npy --input mask=mask.npy
+
+Pictures are resized to the input. Floats run from 0 to 1 unless --mean and --std say otherwise (127.5 and 127.5 for
+-1 to 1); integer inputs take the bytes of the picture. Arrays of another type than the input's are taken as real
+numbers and quantized.")]
+pub struct RunArgs {
+    /// A .tflite file.
+    pub model: PathBuf,
+    /// A .npy, .npz, .png or .jpg file, for the inputs in order, or by name as NAME=FILE; may be repeated.
+    #[arg(long, short, value_name = "[NAME=]FILE")]
+    pub input: Vec<Source>,
+    /// Names of the classes, one per line; by default those in the model file, if any.
+    #[arg(long, short, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// How many classes to show.
+    #[arg(long, default_value_t = 5)]
+    pub top: usize,
+    /// Write each output as .npy into this folder.
+    #[arg(long, short, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Subtracted from the bytes of a picture; one number, or one per channel.
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
+    pub mean: Vec<f32>,
+    /// Divides them afterwards; one number, or one per channel.
+    #[arg(long, value_delimiter = ',')]
+    pub std: Vec<f32>,
+    /// Seed of random inputs.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub how: How,
+}
+
+/// Measure how fast a model runs on random inputs.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  ferrolite bench model.tflite
+  ferrolite bench model.tflite --threads 2 --profile
+  ferrolite bench model.tflite --runs 1000 --json")]
+pub struct BenchArgs {
+    /// A .tflite file.
+    pub model: PathBuf,
+    /// Show the time of each step, most first.
+    #[arg(long)]
+    pub profile: bool,
+    /// Print everything as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Count this many runs.
+    #[arg(long, conflicts_with = "seconds")]
+    pub runs: Option<usize>,
+    /// Count runs for this long.
+    #[arg(long, default_value_t = 2.0)]
+    pub seconds: f64,
+    #[command(flatten)]
+    pub how: How,
+}
+
+/// How to run a model.
+#[derive(Args)]
+pub struct How {
+    /// Threads that share the work.
+    #[arg(long, short, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: u16,
+    /// Use the reference kernels only: slow, the specification of every result.
+    #[arg(long)]
+    pub reference: bool,
+}
+
+impl How {
+    pub fn options(&self) -> ferrolite::Options {
+        let base = if self.reference { ferrolite::Options::reference() } else { ferrolite::Options::default() };
+        ferrolite::Options { threads: self.threads.into(), ..base }
+    }
+}
+
+/// Make a model smaller and faster by storing and computing in fewer bits.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  ferrolite quantize model.tflite -o small.tflite --mode dynamic
+  ferrolite quantize model.tflite -o half.tflite --mode float16
+  ferrolite quantize model.tflite -o int8.tflite --mode int8 --data samples.npy
+
+The first dimension of each array of samples counts them: [100, 28, 28, 1] holds 100 samples of an input [1, 28, 28, 1].
+A hundred samples that look like real inputs are enough.")]
+pub struct QuantizeArgs {
+    /// A float .tflite file.
+    pub model: PathBuf,
+    /// The file to write.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// How.
+    #[arg(long, short, value_enum)]
+    pub mode: QuantizeMode,
+    /// Samples of an input as .npy, one file per input in the model's order; for int8, int8-only and int16x8.
+    #[arg(long, short, value_name = "FILE")]
+    pub data: Vec<PathBuf>,
+}
+
+/// Modes of quantization.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum QuantizeMode {
+    /// int8 weights; activations stay float and are quantized while running. A quarter of the size.
+    Dynamic,
+    /// Weights as float16. Half of the size.
+    Float16,
+    /// int8 weights and activations; float input and output, and float where int8 is not possible.
+    Int8,
+    /// int8 throughout, input and output too; an error where that is not possible.
+    Int8Only,
+    /// int8 weights, int16 activations: nearly as exact as float.
+    Int16x8,
+}
+
+impl From<QuantizeMode> for Mode {
+    fn from(mode: QuantizeMode) -> Mode {
+        match mode {
+            QuantizeMode::Dynamic => Mode::DynamicRange,
+            QuantizeMode::Float16 => Mode::Float16,
+            QuantizeMode::Int8 => Mode::Int8,
+            QuantizeMode::Int8Only => Mode::Int8Only,
+            QuantizeMode::Int16x8 => Mode::Int16x8,
+        }
+    }
+}
+
+/// Train an exercise of the course.
+#[derive(Args)]
+pub struct TrainArgs {
+    #[command(subcommand)]
+    pub what: TrainCommand,
+}
+
+#[derive(Subcommand)]
+pub enum TrainCommand {
+    Linear(LinearArgs),
+}
+
+/// Find the line y = 2x − 1 from six points by gradient descent.
+///
+/// Trains one neuron, exports it, runs it at random inputs and plots the result.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  ferrolite train linear
+  ferrolite train linear --epochs 20 --learning-rate 0.1 --out /tmp/linear")]
+pub struct LinearArgs {
+    /// Passes over the six points, one step each.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: u32,
+    /// Step size of the descent; above about 0.17 it diverges.
+    #[arg(long, default_value_t = 0.05)]
+    pub learning_rate: f32,
+    /// Seed of the initial weight and of the random inputs.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Folder for linear.tflite and linear.html.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub out: PathBuf,
+}
