@@ -17,7 +17,7 @@ use std::ops::RangeInclusive;
 /// FerroliteReluGrad.
 pub struct ReluGrad;
 
-const NAME: &str = "FerroliteReluGrad";
+pub(crate) const NAME: &str = "FerroliteReluGrad";
 
 /// The activation that is fused into the operator with these options; `NONE` for operators that fuse none.
 fn fused(options: &BuiltinOptions) -> ActivationFunctionType {
