@@ -138,8 +138,16 @@ fn litert(tally: &mut Tally, python: &Path) {
     let cases = out.join("cases");
     let quickstart = out.join("quickstart");
     let (cases, quickstart) = (cases.to_string_lossy(), quickstart.to_string_lossy());
-    let written =
-        run(&mut cargo(&["run", "--quiet", "--release", "--package", "ferrolite-ops", "--example", "write_cases", &cases]));
+    let written = run(&mut cargo(&[
+        "run",
+        "--quiet",
+        "--release",
+        "--package",
+        "ferrolite-ops",
+        "--example",
+        "write_cases",
+        &cases,
+    ]));
     tally.check("cases are written", written);
     let trained =
         run(&mut cargo(&["run", "--quiet", "--release", "--", "quickstart", "--epochs", "1", "--out", &quickstart]));
