@@ -21,7 +21,7 @@ use ferrolite_ops::gradient::GradientCtx;
 /// let x = b.input("x", TensorType::Float32, &[3, 4]);
 /// let w = b.input("w", TensorType::Float32, &[2, 4]);
 /// let y = b.tensor("y", TensorType::Float32, &[3, 2]);
-/// let options = BuiltinOptions::FullyConnectedOptions(Box::new(schema::FullyConnectedOptionsT::default()));
+/// let options = BuiltinOptions::FullyConnectedOptions(Box::default());
 /// b.node(BuiltinOperator::FULLY_CONNECTED, 1, options, &[Some(x), Some(w), None], &[y]);
 /// let seed = b.input("seed", TensorType::Float32, &[3, 2]);
 /// let mut model = b.build()?;
