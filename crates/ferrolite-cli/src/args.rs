@@ -70,7 +70,7 @@ pub struct InfoArgs {
     /// Print everything as JSON.
     #[arg(long)]
     pub json: bool,
-    /// Print every tensor and node of every subgraph.
+    /// Print the whole model as text: every tensor, node and option.
     #[arg(long, conflicts_with = "json")]
     pub dump: bool,
 }
@@ -232,7 +232,7 @@ pub struct LinearArgs {
     pub epochs: u32,
     /// Step size of the descent; above about 0.17 it diverges.
     #[arg(long, default_value_t = 0.05)]
-    pub learning_rate: f32,
+    pub learning_rate: f64,
     /// Seed of the initial weight and of the random inputs.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

@@ -10,14 +10,14 @@ use crate::{OpError, ensure};
 use ferrolite_kernels::{Isa, clamp_grad};
 use ferrolite_model::TensorType::Float32;
 use ferrolite_model::schema::ActivationFunctionType;
-use ferrolite_model::{BuiltinOptions, BuiltinOptions2, TensorId, TensorType};
+use ferrolite_model::{BuiltinOptions, TensorId, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
 /// FerroliteReluGrad.
 pub struct ReluGrad;
 
-const NAME: &str = "FerroliteReluGrad";
+pub(crate) const NAME: &str = "FerroliteReluGrad";
 
 /// The activation that is fused into the operator with these options; `NONE` for operators that fuse none.
 fn fused(options: &BuiltinOptions) -> ActivationFunctionType {
@@ -57,7 +57,6 @@ pub fn through_activation(ctx: &mut GradientCtx<'_>) -> Result<TensorId, OpError
 }
 
 fn range(node: &NodeView<'_>) -> Result<(f32, f32), OpError> {
-    debug_assert!(*node.options2 == BuiltinOptions2::NONE);
     float_range(fused(node.options))
 }
 

@@ -103,9 +103,7 @@ impl OpDef for Div {
 
     fn gradient(&self) -> Option<Gradient> {
         Some(|ctx| {
-            let activation = ctx.node.options.as_div_options().map(|o| o.fused_activation_function);
-            let mut back = Backward::new(ctx)?;
-            back.through(activation.unwrap_or_default())?;
+            let mut back = Backward::of_fused(ctx)?;
             let (a, b) = (back.input(0)?, back.input(1)?);
             // d(a / b) = da / b − db · a / b²
             back.both(

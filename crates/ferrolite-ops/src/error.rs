@@ -27,7 +27,9 @@ impl OpError {
 #[macro_export]
 macro_rules! ensure {
     ($condition:expr, $($message:tt)+) => {
-        if !$condition {
+        // Named, so that a negated comparison of floats is not one that Clippy asks about.
+        let holds: bool = $condition;
+        if !holds {
             return Err($crate::OpError::invalid(format!($($message)+)));
         }
     };

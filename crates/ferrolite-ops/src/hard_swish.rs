@@ -2,7 +2,9 @@
 
 use crate::common::backward::unary as backward;
 use crate::common::cases;
-use crate::common::elementwise::{Quantized, check_type, infer_unary, rounding_divide_by_pot_i16, unary, unary_float};
+use crate::common::elementwise::{
+    Quantized, check_type, clamp, infer_unary, rounding_divide_by_pot_i16, unary, unary_float,
+};
 use crate::common::requant::{quantize_multiplier, saturating_rounding_doubling_high_mul_i16 as rounding_mul};
 use crate::common::vector;
 use crate::gradient::Gradient;
@@ -36,7 +38,7 @@ impl OpDef for HardSwish {
         let ty = node.input(0)?.ty;
         check_type(ty, &TYPES)?;
         if ty.is_float() {
-            return unary_float(ty, |x| x * (x + 3.0).max(0.0).min(6.0) / 6.0);
+            return unary_float(ty, |x| x * clamp(x + 3.0, 0.0, 6.0) / 6.0);
         }
         let p = Params::new(node)?;
         for_quantized!(ty, T => unary(move |x: T| T::saturate(p.apply(x.widen()).into())))
@@ -66,7 +68,9 @@ impl OpDef for HardSwish {
         Some(|ctx| {
             backward(ctx, |b, x| {
                 let inside = b.where_between(b.grad, x, -3.0, 3.0);
-                let above = b.where_between(b.grad, x, 3.0, f32::INFINITY);
+                let three = b.scalar(3.0);
+                let beyond = b.sub(x, three);
+                let above = b.where_positive(b.grad, beyond);
                 let third = b.scale(x, 1.0 / 3.0);
                 let half = b.scalar(0.5);
                 let slope = b.add(third, half);

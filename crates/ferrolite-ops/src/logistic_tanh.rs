@@ -48,7 +48,8 @@ fn int16_scale(node: &NodeView<'_>) -> Result<f32, OpError> {
     let (in_scale, in_zero) = node.input(0)?.scale_zero_point()?;
     let (scale, zero) = node.output(0)?.scale_zero_point()?;
     ensure!([in_zero, zero] == [0; 2], "int16 zero points must be 0");
-    ensure!((scale * 32768.0 - 1.0).abs() < 1e-3, "an int16 output has the scale 1/32768, not {scale}");
+    let prescribed = (scale * 32768.0 - 1.0).abs() < 1e-3;
+    ensure!(prescribed, "an int16 output has the scale 1/32768, not {scale}");
     Ok(in_scale)
 }
 

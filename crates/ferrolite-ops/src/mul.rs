@@ -123,9 +123,7 @@ impl OpDef for Mul {
 
     fn gradient(&self) -> Option<Gradient> {
         Some(|ctx| {
-            let activation = ctx.node.options.as_mul_options().map(|o| o.fused_activation_function);
-            let mut b = Backward::new(ctx)?;
-            b.through(activation.unwrap_or_default())?;
+            let mut b = Backward::of_fused(ctx)?;
             b.both(|b| Ok(b.mul(b.grad, b.input(1)?)), |b| Ok(b.mul(b.grad, b.input(0)?)))
         })
     }

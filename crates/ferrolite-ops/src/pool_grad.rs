@@ -3,6 +3,7 @@
 
 use crate::OpError;
 use crate::activation_grad::through_activation;
+use crate::common::window2d::Window2d;
 use crate::ensure;
 use crate::gradient::GradientCtx;
 use crate::op::{FastKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
@@ -93,7 +94,8 @@ impl OpDef for PoolGrad {
 }
 
 fn supports(node: &NodeView<'_>) -> bool {
-    window(node).is_ok_and(|w| w.positions() > 0)
+    let small = |w: &Window2d| w.kernel.0.checked_mul(w.kernel.1).is_some_and(|taps| taps < 65_000);
+    window(node).is_ok_and(|w| w.positions() > 0 && small(&w))
 }
 
 fn prepare(node: &NodeView<'_>, isa: Isa, mode: Mode) -> Result<Box<dyn Kernel>, OpError> {

@@ -12,6 +12,7 @@ use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure, for_quantized};
 use ferrolite_kernels::Unary;
+use ferrolite_model::schema::ActivationFunctionType;
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use std::ops::RangeInclusive;
 
@@ -67,7 +68,7 @@ pub const RELU6: Bounded = Bounded {
             prepare: |node, _| vector::table("relu6_8bit_table", &RELU6, node),
         },
     ],
-    gradient: |ctx| backward(ctx, |b, _| b.where_between(b.grad, b.output, 0.0, 6.0)),
+    gradient: |ctx| backward(ctx, |b, _| b.where_within(b.grad, b.output, ActivationFunctionType::RELU6)),
 };
 
 /// RELU_N1_TO_1.
@@ -89,7 +90,7 @@ pub const RELU_N1_TO_1: Bounded = Bounded {
             prepare: |node, _| vector::table("relu_n1_to_1_8bit_table", &RELU_N1_TO_1, node),
         },
     ],
-    gradient: |ctx| backward(ctx, |b, _| b.where_between(b.grad, b.output, -1.0, 1.0)),
+    gradient: |ctx| backward(ctx, |b, _| b.where_within(b.grad, b.output, ActivationFunctionType::RELU_N1_TO_1)),
 };
 
 /// RELU_0_TO_1.

@@ -5,10 +5,12 @@ use crate::common::broadcast::{binary, broadcast_shape};
 use crate::common::cases;
 use crate::common::elementwise::{Quantized, check_type};
 use crate::common::requant::Multiplier;
+use crate::common::vector;
 use crate::gradient::Gradient;
-use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
+use ferrolite_kernels::{Binary, Unary};
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
@@ -45,6 +47,18 @@ impl OpDef for SquaredDifference {
             }),
             _ => quantized(node),
         }
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        const NAME: &str = "squared_difference_f32";
+        &[FastKernel {
+            name: NAME,
+            supports: vector::is_long_f32,
+            prepare: |node, isa| {
+                let unbounded = (f32::NEG_INFINITY, f32::INFINITY);
+                vector::binary_then(NAME, node, isa, Binary::Sub, unbounded, Some(Unary::Square))
+            },
+        }]
     }
 
     fn quantize(&self) -> Option<QuantRule> {

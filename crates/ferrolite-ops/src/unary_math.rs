@@ -324,7 +324,8 @@ fn sqrt_quantized<T: Quantized>(node: &NodeView<'_>) -> Result<Box<dyn Kernel>, 
         let input = io.input(0)?.slice::<T>()?;
         for (o, x) in io.outputs[0].slice::<T>()?.iter_mut().zip(input) {
             let x = in_scale * x.widen().wrapping_sub(in_zero) as f32;
-            ensure!(x >= 0.0, "the square root of a negative number");
+            let negative = x < 0.0;
+            ensure!(!negative, "the square root of a negative number");
             *o = T::saturate(((x.sqrt() / scale) as i32).saturating_add(zero));
         }
         Ok(())

@@ -16,6 +16,10 @@ pub fn run(args: &InfoArgs) -> Result<(), Error> {
     if args.json {
         return print_json(&info);
     }
+    if args.dump {
+        print(&model.dump());
+        return Ok(());
+    }
     let size = std::fs::metadata(&args.model).map_err(|e| Error::io(&args.model, e))?.len();
     let mut out = String::new();
     let shown = args.model.display();
@@ -23,11 +27,9 @@ pub fn run(args: &InfoArgs) -> Result<(), Error> {
     facts(&mut out, &info);
     operators(&mut out, &info);
     for (i, graph) in info.subgraphs.iter().enumerate() {
-        subgraph(&mut out, i, graph, args.dump);
+        subgraph(&mut out, i, graph);
     }
-    if !args.dump {
-        constants(&mut out, &info, size);
-    }
+    constants(&mut out, &info, size);
     print(&out);
     Ok(())
 }
@@ -72,7 +74,7 @@ fn operators(out: &mut String, info: &ModelInfo) {
     }
 }
 
-fn subgraph(out: &mut String, i: usize, graph: &SubgraphInfo, all: bool) {
+fn subgraph(out: &mut String, i: usize, graph: &SubgraphInfo) {
     let (tensors, nodes) = (graph.tensors.len(), graph.nodes.len());
     let _ = writeln!(out, "\nsubgraph {i} {:?}: {tensors} tensors, {nodes} nodes", graph.name);
     let mut table = Table::new(&[
@@ -84,15 +86,12 @@ fn subgraph(out: &mut String, i: usize, graph: &SubgraphInfo, all: bool) {
         ("quantization", Align::Left),
     ]);
     let ends = [("input", &graph.inputs), ("output", &graph.outputs)];
-    let listed: Vec<(&str, usize)> = match all {
-        true => graph.tensors.iter().map(|t| (t.role, t.id)).collect(),
-        false => ends.iter().flat_map(|(role, ids)| ids.iter().map(|&id| (*role, id))).collect(),
-    };
-    for (role, tensor) in listed.into_iter().filter_map(|(role, id)| Some((role, graph.tensors.get(id)?))) {
+    let listed = ends.iter().flat_map(|(role, ids)| ids.iter().map(|&id| (*role, id)));
+    for (role, tensor) in listed.filter_map(|(role, id)| Some((role, graph.tensors.get(id)?))) {
         table.row([
             role.to_owned(),
             tensor.id.to_string(),
-            if all { tensor.name.clone() } else { format::shorten(&tensor.name, 40) },
+            format::shorten(&tensor.name, 40),
             tensor.ty.clone(),
             format::shape(&tensor.shape),
             tensor.quantization.clone(),
@@ -100,14 +99,14 @@ fn subgraph(out: &mut String, i: usize, graph: &SubgraphInfo, all: bool) {
     }
     let _ = write!(out, "{table}");
     if nodes > 0 {
-        let _ = write!(out, "\n{}", node_table(graph, all));
+        let _ = write!(out, "\n{}", node_table(graph));
     }
-    if !all && nodes > NODES {
+    if nodes > NODES {
         let _ = writeln!(out, "… and {} more; --dump shows them all", nodes - NODES);
     }
 }
 
-fn node_table(graph: &SubgraphInfo, all: bool) -> Table {
+fn node_table(graph: &SubgraphInfo) -> Table {
     let mut table = Table::new(&[
         ("node", Align::Right),
         ("operator", Align::Left),
@@ -116,7 +115,6 @@ fn node_table(graph: &SubgraphInfo, all: bool) -> Table {
         ("MACs", Align::Right),
     ]);
     let typed = |id: usize| match graph.tensors.get(id) {
-        Some(_) if all => id.to_string(),
         Some(tensor) => format!("{}{}", tensor.ty, format::shape(&tensor.shape).replace(' ', "")),
         None => "?".to_owned(),
     };
@@ -124,12 +122,11 @@ fn node_table(graph: &SubgraphInfo, all: bool) -> Table {
     let inputs = |node: &ferrolite::info::NodeInfo| {
         let shown = node.inputs.iter().enumerate().filter(|(i, id)| {
             let constant = id.is_some_and(|id| graph.tensors.get(id).is_some_and(|t| t.role == "constant"));
-            all || id.is_some() && (!constant || *i == 1)
+            id.is_some() && (!constant || *i == 1)
         });
         shown.map(|(_, id)| id.map_or_else(|| "-".to_owned(), typed)).collect::<Vec<_>>().join(" ")
     };
-    let limit = if all { usize::MAX } else { NODES };
-    for node in graph.nodes.iter().take(limit) {
+    for node in graph.nodes.iter().take(NODES) {
         table.row([
             node.id.to_string(),
             node.operator.clone(),

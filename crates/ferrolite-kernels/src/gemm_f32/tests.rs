@@ -28,8 +28,17 @@ fn every_row_is_reachable_and_named_by_its_tile() {
 #[test]
 fn gemm_equals_the_definition() {
     let mut r = Rng::new(7);
-    let mut shapes =
-        vec![(1, 1, 1), (1, 100, 37), (2, 65, 64), (14, 32, 8), (15, 33, 5), (29, 7, 1), (64, 48, 130), (3, 16, 500)];
+    let mut shapes = vec![
+        (2, 3, 0),
+        (1, 1, 1),
+        (1, 100, 37),
+        (2, 65, 64),
+        (14, 32, 8),
+        (15, 33, 5),
+        (29, 7, 1),
+        (64, 48, 130),
+        (3, 16, 500),
+    ];
     shapes.extend((0..20).map(|_| (r.usize(1, 40), r.usize(1, 90), r.usize(1, 70))));
     shapes.push((150, 160, 70));
     for threads in [1, 3] {

@@ -186,7 +186,7 @@ pub fn conv2d_i8(pool: &ThreadPool, shape: &ConvShape, input: &[i8], packed: Pac
                     "one zero point per image"
                 );
                 let pad = s.extra.typed::<i8>(reach * shape.batch);
-                for (row, &z) in pad.chunks_exact_mut(reach).zip(*z) {
+                for (row, &z) in pad.chunks_exact_mut(reach.max(1)).zip(*z) {
                     row.fill(byte(spec.zero_a.wrapping_add(z)));
                 }
                 pad

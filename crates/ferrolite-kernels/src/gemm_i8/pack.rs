@@ -180,12 +180,13 @@ impl PackI8 {
             let panel = &mut dst[p * self.panel_len()..][..width * self.depth()];
             for c in 0..width.min(n - col) {
                 let j = col + c;
-                let to = &mut panel[HEADER * width + c..];
+                let (len, from) = (panel.len(), HEADER * width + c);
+                let to = &mut panel[from.min(len)..];
                 let (sum, magnitude) = match layout {
                     Layout::RowsOfK => self.pack_column(&weights[j * k..][..k], to, width),
                     Layout::RowsOfN => {
                         column.clear();
-                        column.extend(weights[j..].iter().step_by(n).take(k));
+                        column.extend(weights[j.min(weights.len())..].iter().step_by(n).take(k));
                         self.pack_column(&column, to, width)
                     }
                 };

@@ -84,8 +84,17 @@ fn check(
 #[test]
 fn gemm_equals_the_definition() {
     let mut r = Rng::new(21);
-    let mut shapes =
-        vec![(1, 1, 1), (5, 3, 1), (1, 100, 37), (14, 32, 64), (15, 33, 5), (29, 7, 2), (64, 48, 130), (3, 16, 500)];
+    let mut shapes = vec![
+        (2, 3, 0),
+        (1, 1, 1),
+        (5, 3, 1),
+        (1, 100, 37),
+        (14, 32, 64),
+        (15, 33, 5),
+        (29, 7, 2),
+        (64, 48, 130),
+        (3, 16, 500),
+    ];
     shapes.extend((0..20).map(|_| (r.usize(1, 40), r.usize(1, 90), r.usize(1, 140))));
     shapes.push((90, 100, 70));
     for threads in [1, 3] {
@@ -167,5 +176,30 @@ fn conv_equals_the_definition() {
             };
             check(&mut r, &c, n, &want, &moved, pixels, &call, s.out_stride);
         }
+    }
+}
+
+#[test]
+fn no_channels_and_no_pixels_are_no_trouble() {
+    let pool = ThreadPool::new(2);
+    for isa in Isa::available() {
+        let mut s = ConvShape::new(2, [3, 3, 0], [2, 2], 3);
+        let scale = [1.0; 3];
+        let cols = ColumnsI8::Float { scale: &scale, bias: Some(&[1.0, 2.0, 3.0]) };
+        let packed = PackedI8::pack(PackI8::conv(isa, &s, 0, 0), &[], Layout::RowsOfK, cols);
+        let mut out = [0.0; 24];
+        let sink = OutI8::F32 {
+            out: &mut out,
+            ldc: 3,
+            row_scale: &[1.0; 2],
+            row_zero_point: Some(&[1, 2]),
+            rows_per_scale: 4,
+            min: -9.0,
+            max: 9.0,
+        };
+        conv2d_i8(&pool, &s, &[], packed.as_ref(), sink);
+        assert_eq!(out[21..], [1.0, 2.0, 3.0]);
+        s.batch = 0;
+        conv2d_i8(&pool, &s, &[], packed.as_ref(), OutI8::I32 { out: &mut [], ldc: 3 });
     }
 }

@@ -92,9 +92,7 @@ impl OpDef for Add {
 
     fn gradient(&self) -> Option<Gradient> {
         Some(|ctx| {
-            let activation = ctx.node.options.as_add_options().map(|o| o.fused_activation_function);
-            let mut b = Backward::new(ctx)?;
-            b.through(activation.unwrap_or_default())?;
+            let mut b = Backward::of_fused(ctx)?;
             b.both(|b| Ok(b.grad), |b| Ok(b.grad))
         })
     }
@@ -146,9 +144,7 @@ impl OpDef for Sub {
 
     fn gradient(&self) -> Option<Gradient> {
         Some(|ctx| {
-            let activation = ctx.node.options.as_sub_options().map(|o| o.fused_activation_function);
-            let mut b = Backward::new(ctx)?;
-            b.through(activation.unwrap_or_default())?;
+            let mut b = Backward::of_fused(ctx)?;
             b.both(|b| Ok(b.grad), |b| Ok(b.neg(b.grad)))
         })
     }

@@ -70,7 +70,7 @@ pub fn problem(node: &NodeView<'_>) -> Result<Problem, OpError> {
         let mut step = 1;
         for d in (0..rank).rev() {
             steps[d] = if sizes[d] == 1 { 0 } else { step };
-            step *= sizes[d];
+            step = step.saturating_mul(sizes[d]);
         }
         (sizes, steps)
     };
@@ -80,7 +80,7 @@ pub fn problem(node: &NodeView<'_>) -> Result<Problem, OpError> {
         ensure!(a == b || a == 1 || b == 1, "leading dimensions of {x:?} and {y:?} do not broadcast");
         leading.push(if a == 1 { b } else { a });
     }
-    let left_count = x_outer.iter().product();
+    let left_count = x_outer.iter().fold(1usize, |n, &d| n.saturating_mul(d));
     Ok(Problem { m, n, k, adj_x: options.adj_x, adj_y: options.adj_y, leading, left, right, left_count })
 }
 

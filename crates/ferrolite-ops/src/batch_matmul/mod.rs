@@ -1,5 +1,6 @@
 //! BATCH_MATMUL: matrix products over broadcast leading dimensions, either side optionally transposed.
 
+mod cases;
 mod fast;
 mod gradient;
 mod infer;
@@ -7,7 +8,7 @@ mod reference;
 
 use crate::OpError;
 use crate::gradient::Gradient;
-use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use ferrolite_model::BuiltinOperator;
 use std::ops::RangeInclusive;
@@ -36,6 +37,10 @@ impl OpDef for BatchMatMul {
 
     fn fast(&self) -> &'static [FastKernel] {
         fast::FAST
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::cases()
     }
 
     fn quantize(&self) -> Option<QuantRule> {

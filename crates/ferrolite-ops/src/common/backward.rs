@@ -1,5 +1,6 @@
 //! What gradients of elementwise operators are made of.
 
+use crate::activation_grad::{NAME as RELU_GRAD, through_activation};
 use crate::gradient::GradientCtx;
 use crate::{OpError, ensure};
 use ferrolite_model::schema::{self, ActivationFunctionType};
@@ -25,6 +26,12 @@ impl<'c, 'a> Backward<'c, 'a> {
         };
         let shape = ctx.shape(output);
         Ok(Backward { ctx, grad, output, shape })
+    }
+
+    /// As [`Backward::new`], with the gradient of what goes into the node's fused activation.
+    pub fn of_fused(ctx: &'c mut GradientCtx<'a>) -> Result<Backward<'c, 'a>, OpError> {
+        let grad = through_activation(ctx)?;
+        Ok(Backward { grad, ..Backward::new(ctx)? })
     }
 
     /// Input `i`, which must be there.
@@ -102,43 +109,31 @@ impl<'c, 'a> Backward<'c, 'a> {
         self.mul(a, factor)
     }
 
-    /// `grad` where `x` > 0, else 0; both have the shape of the output.
-    pub fn where_positive(&mut self, grad: TensorId, x: TensorId) -> TensorId {
+    /// `grad` where `x` is strictly within the range of an activation, else 0; both have the shape of the output.
+    pub fn where_within(&mut self, grad: TensorId, x: TensorId, activation: ActivationFunctionType) -> TensorId {
         let shape = self.shape.clone();
-        self.ctx.emit_custom("FerroliteReluGrad", &[grad, x], &shape)
+        let masked = self.ctx.emit_custom(RELU_GRAD, &[x, grad], &shape);
+        // The operator reads the activation from the options of one that fuses it.
+        let options = schema::AddOptionsT { fused_activation_function: activation, ..Default::default() };
+        if let Some(node) = self.ctx.model.subgraphs[self.ctx.subgraph].nodes.last_mut() {
+            node.options = BuiltinOptions::AddOptions(Box::new(options));
+        }
+        masked
+    }
+
+    /// `grad` where `x` > 0, else 0.
+    pub fn where_positive(&mut self, grad: TensorId, x: TensorId) -> TensorId {
+        self.where_within(grad, x, ActivationFunctionType::RELU)
     }
 
     /// `grad` where `low` < `x` < `high`, else 0.
-    pub fn where_between(&mut self, mut grad: TensorId, x: TensorId, low: f32, high: f32) -> TensorId {
-        if low == 0.0 {
-            grad = self.where_positive(grad, x);
-        } else if low.is_finite() {
-            let low = self.scalar(low);
-            let above = self.sub(x, low);
-            grad = self.where_positive(grad, above);
-        }
-        if high.is_finite() {
-            let high = self.scalar(high);
-            let below = self.sub(high, x);
-            grad = self.where_positive(grad, below);
-        }
-        grad
-    }
-
-    /// Replaces [`Backward::grad`] by the gradient of what goes into a fused activation.
-    pub fn through(&mut self, activation: ActivationFunctionType) -> Result<(), OpError> {
-        let (low, high) = match activation {
-            ActivationFunctionType::NONE => return Ok(()),
-            ActivationFunctionType::RELU => (0.0, f32::INFINITY),
-            ActivationFunctionType::RELU6 => (0.0, 6.0),
-            ActivationFunctionType::RELU_N1_TO_1 => (-1.0, 1.0),
-            other => {
-                let name = other.variant_name().unwrap_or("unknown");
-                return Err(OpError::unsupported(format!("the gradient of a fused {name} activation")));
-            }
-        };
-        self.grad = self.where_between(self.grad, self.output, low, high);
-        Ok(())
+    pub fn where_between(&mut self, grad: TensorId, x: TensorId, low: f32, high: f32) -> TensorId {
+        let low = self.scalar(low);
+        let above = self.sub(x, low);
+        let grad = self.where_positive(grad, above);
+        let high = self.scalar(high);
+        let below = self.sub(high, x);
+        self.where_positive(grad, below)
     }
 
     /// The gradient of an input that was broadcast: `grad`, which has the output's shape, summed over what repeats.
@@ -226,16 +221,10 @@ pub mod tests {
                     })
                 })
                 .collect();
-            let result = if code.custom.as_deref() == Some("FerroliteReluGrad") {
-                let (grad, x) = (inputs[0].values::<f32>(), inputs[1].values::<f32>());
-                let values: Vec<f32> = grad.iter().zip(&x).map(|(&g, &x)| if x > 0.0 { g } else { 0.0 }).collect();
-                TestTensor::f32(&inputs[0].shape, &values)
-            } else {
-                let catalog = Catalog::builtin();
-                let op = catalog.find(code).unwrap_or_else(|| panic!("{}", code.name()));
-                let output = (TensorType::Float32, None);
-                run(op, &node.options, &inputs, &[output], Pick::Reference).unwrap().remove(0)
-            };
+            let catalog = Catalog::builtin();
+            let op = catalog.find(code).unwrap_or_else(|| panic!("{}", code.name()));
+            let output = (TensorType::Float32, None);
+            let result = run(op, &node.options, &inputs, &[output], Pick::Reference).unwrap().remove(0);
             let shape: Vec<i32> = result.shape.iter().map(|&d| d as i32).collect();
             assert_eq!(shape, graph.tensors[node.outputs[0]].shape, "{}", code.name());
             tensors.insert(node.outputs[0], result);

@@ -11,6 +11,7 @@ pub mod fixed_exp;
 pub mod hybrid;
 pub mod inverse_sqrt;
 pub mod linear;
+pub mod linear_cases;
 pub mod lut;
 pub mod moves_grad;
 pub mod operand;

@@ -5,7 +5,7 @@ use crate::common::broadcast::{Broadcast, Tiles};
 use crate::common::parallel::for_items;
 use crate::op::{FnKernel, Io, Kernel, NodeView, OpDef};
 use crate::tensor::{AlignedBytes, OutputData, Shape, TensorMut, TensorRef};
-use ferrolite_kernels::{Binary, Isa, ThreadPool, Unary, binary_f32, lut_i8, unary_f32};
+use ferrolite_kernels::{Binary, Isa, ThreadPool, Unary, binary_f32, lut_i8, unary_f32, unary_f32_inplace};
 use ferrolite_model::TensorType;
 use smallvec::{SmallVec, smallvec};
 
@@ -41,6 +41,18 @@ pub fn binary(
     op: Binary,
     range: (f32, f32),
 ) -> Result<Box<dyn Kernel>, OpError> {
+    binary_then(name, node, isa, op, range, None)
+}
+
+/// [`binary`], and a function of its result.
+pub fn binary_then(
+    name: &'static str,
+    node: &NodeView<'_>,
+    isa: Isa,
+    op: Binary,
+    range: (f32, f32),
+    then: Option<Unary>,
+) -> Result<Box<dyn Kernel>, OpError> {
     let walk = Broadcast::<2>::of(node)?;
     let tiles = Tiles::new(&walk);
     // Small pieces are shared between threads whole; large ones are cut by the vector code.
@@ -58,6 +70,9 @@ pub fn binary(
                 let start = (piece - first) * tiles.len;
                 let out = &mut part[start..start + tiles.len];
                 binary_f32(pool, isa, op, &a[at_a..at_a + len_a], &b[at_b..at_b + len_b], out, range);
+                if let Some(f) = then {
+                    unary_f32_inplace(pool, isa, f, out);
+                }
             });
         });
         Ok(())
@@ -87,7 +102,7 @@ pub fn table(name: &'static str, op: &dyn OpDef, node: &NodeView<'_>) -> Result<
 
 /// Whether [`table2`] is of use: 8 bits, and enough elements to pay for filling a table of 64 KiB.
 pub fn is_large_8_bit(node: &NodeView<'_>) -> bool {
-    is_8_bit(node) && node.output(0).is_ok_and(|t| t.elements() >= 16 << 10)
+    is_8_bit(node) && node.output(0).is_ok_and(|t| t.elements() >= 4 << 10)
 }
 
 /// An 8-bit function of two 8-bit inputs, with broadcasting, by a table of all pairs that the reference kernel fills.

@@ -5,7 +5,7 @@ use crate::activation_grad::through_activation;
 use crate::bias_grad::bias_gradient;
 use crate::conv_grad::{CONV_2D_INPUT_GRAD, CONV_2D_WEIGHT_GRAD};
 use crate::gradient::GradientCtx;
-use ferrolite_model::schema::{Conv2DOptionsT, TransposeConvOptionsT, TransposeOptionsT};
+use ferrolite_model::schema::{Conv2DOptionsT, TransposeConvOptionsT};
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorId};
 
 pub fn gradient(ctx: &mut GradientCtx<'_>) -> Result<Vec<Option<TensorId>>, OpError> {
@@ -34,7 +34,7 @@ fn input_gradient(ctx: &mut GradientCtx<'_>, o: &Conv2DOptionsT, x: TensorId, w:
     // OHWI to IHWO.
     let permutation = ctx.constant_i32(&[3, 1, 2, 0]);
     let swapped = [filter[3], filter[1], filter[2], filter[0]];
-    let options = BuiltinOptions::TransposeOptions(Box::new(TransposeOptionsT::default()));
+    let options = BuiltinOptions::TransposeOptions(Box::default());
     let w = ctx.emit(BuiltinOperator::TRANSPOSE, options, &[w, permutation], &swapped);
     let options = TransposeConvOptionsT {
         padding: o.padding,

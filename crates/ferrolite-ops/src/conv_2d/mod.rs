@@ -1,6 +1,7 @@
 //! CONV_2D: convolution over NHWC with filters of shape (out, rows, columns, in); in may divide the input's channels
 //! (groups).
 
+mod cases;
 mod fast;
 mod gradient;
 mod infer;
@@ -8,7 +9,7 @@ mod reference;
 
 use crate::OpError;
 use crate::gradient::Gradient;
-use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule, WeightRule};
 use ferrolite_model::BuiltinOperator;
 use std::ops::RangeInclusive;
@@ -37,6 +38,10 @@ impl OpDef for Conv2d {
 
     fn fast(&self) -> &'static [FastKernel] {
         fast::FAST
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::cases()
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -1,6 +1,7 @@
 //! DEPTHWISE_CONV_2D: each input channel is convolved with its own filters, of shape (1, rows, columns, channels ·
 //! multiplier).
 
+mod cases;
 mod fast;
 mod gradient;
 mod infer;
@@ -8,7 +9,7 @@ mod reference;
 
 use crate::OpError;
 use crate::gradient::Gradient;
-use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule, WeightRule};
 use ferrolite_model::BuiltinOperator;
 use std::ops::RangeInclusive;
@@ -37,6 +38,10 @@ impl OpDef for DepthwiseConv2d {
 
     fn fast(&self) -> &'static [FastKernel] {
         fast::FAST
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::cases()
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -1,5 +1,6 @@
 //! FULLY_CONNECTED: y = activation(x · wᵀ + bias), w of shape (units, depth).
 
+mod cases;
 mod fast;
 mod gradient;
 mod infer;
@@ -7,7 +8,7 @@ mod reference;
 
 use crate::OpError;
 use crate::gradient::Gradient;
-use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule, WeightRule};
 use ferrolite_model::BuiltinOperator;
 use std::ops::RangeInclusive;
@@ -34,6 +35,10 @@ impl OpDef for FullyConnected {
 
     fn fast(&self) -> &'static [FastKernel] {
         fast::FAST
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::cases()
     }
 
     fn quantize(&self) -> Option<QuantRule> {
@@ -63,11 +68,10 @@ mod tests {
     use super::FullyConnected;
     use crate::common::testing::{Pick, TestTensor, run};
     use ferrolite_model::TensorType::{Float32, Int8, Int32};
-    use ferrolite_model::schema::FullyConnectedOptionsT;
     use ferrolite_model::{BuiltinOptions, Quantization};
 
     fn options() -> BuiltinOptions {
-        BuiltinOptions::FullyConnectedOptions(Box::new(FullyConnectedOptionsT::default()))
+        BuiltinOptions::FullyConnectedOptions(Box::default())
     }
 
     #[test]

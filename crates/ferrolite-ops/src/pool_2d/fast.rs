@@ -18,8 +18,8 @@ pub const MAX: &[FastKernel] =
 fn supports(node: &NodeView<'_>) -> bool {
     let (Ok(input), Ok(w)) = (node.input(0), window(node)) else { return false };
     // The integer kernel sums at most this many bytes.
-    let small = w.kernel.0.min(w.input.0) * w.kernel.1.min(w.input.1) < 65_000;
-    w.positions() > 0 && (input.ty == Float32 || (input.ty == Int8 && small))
+    let small = w.kernel.0.checked_mul(w.kernel.1).is_some_and(|taps| taps < 65_000);
+    w.positions() > 0 && small && matches!(input.ty, Float32 | Int8)
 }
 
 fn prepare(node: &NodeView<'_>, isa: Isa, mode: Mode) -> Result<Box<dyn Kernel>, OpError> {

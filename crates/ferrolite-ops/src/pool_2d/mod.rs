@@ -1,12 +1,13 @@
 //! AVERAGE_POOL_2D and MAX_POOL_2D: a window over NHWC; padding does not take part.
 
+mod cases;
 mod fast;
 mod reference;
 
 use crate::OpError;
 use crate::common::window2d::Window2d;
 use crate::gradient::Gradient;
-use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use ferrolite_model::BuiltinOperator;
 use ferrolite_model::schema::Pool2DOptionsT;
@@ -76,6 +77,10 @@ impl OpDef for Pool2d {
             Mode::Average => fast::AVERAGE,
             Mode::Max => fast::MAX,
         }
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::cases(self.mode)
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -3,7 +3,7 @@
 use crate::OpError;
 use crate::activation_grad::through_activation;
 use crate::gradient::GradientCtx;
-use ferrolite_model::schema::{ExpOptionsT, MulOptionsT, ReducerOptionsT, SubOptionsT};
+use ferrolite_model::schema::ReducerOptionsT;
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorId};
 
 /// dx = beta · y · (dy − Σ dy · y)
@@ -28,7 +28,7 @@ pub fn log_softmax(ctx: &mut GradientCtx<'_>) -> Result<Vec<Option<TensorId>>, O
     let y = ctx.node.outputs[0];
     let shape = ctx.shape(y);
     let sum = row_sum(ctx, dy);
-    let options = BuiltinOptions::ExpOptions(Box::new(ExpOptionsT::default()));
+    let options = BuiltinOptions::ExpOptions(Box::default());
     let probabilities = ctx.emit(BuiltinOperator::EXP, options, &[y], &shape);
     let share = mul(ctx, probabilities, sum);
     Ok(vec![Some(sub(ctx, dy, share))])
@@ -36,12 +36,12 @@ pub fn log_softmax(ctx: &mut GradientCtx<'_>) -> Result<Vec<Option<TensorId>>, O
 
 fn mul(ctx: &mut GradientCtx<'_>, a: TensorId, b: TensorId) -> TensorId {
     let shape = ctx.shape(a);
-    ctx.emit(BuiltinOperator::MUL, BuiltinOptions::MulOptions(Box::new(MulOptionsT::default())), &[a, b], &shape)
+    ctx.emit(BuiltinOperator::MUL, BuiltinOptions::MulOptions(Box::default()), &[a, b], &shape)
 }
 
 fn sub(ctx: &mut GradientCtx<'_>, a: TensorId, b: TensorId) -> TensorId {
     let shape = ctx.shape(a);
-    ctx.emit(BuiltinOperator::SUB, BuiltinOptions::SubOptions(Box::new(SubOptionsT::default())), &[a, b], &shape)
+    ctx.emit(BuiltinOperator::SUB, BuiltinOptions::SubOptions(Box::default()), &[a, b], &shape)
 }
 
 fn row_sum(ctx: &mut GradientCtx<'_>, x: TensorId) -> TensorId {

@@ -1,12 +1,13 @@
 //! SOFTMAX and LOG_SOFTMAX along the last dimension.
 
+mod cases;
 mod fast;
 mod gradient;
 mod log;
 mod reference;
 
 use crate::gradient::Gradient;
-use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule};
 use crate::{OpError, ensure};
 use ferrolite_model::BuiltinOperator;
@@ -67,6 +68,10 @@ impl OpDef for Softmax {
 
     fn fast(&self) -> &'static [FastKernel] {
         fast::FAST
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::cases()
     }
 
     fn quantize(&self) -> Option<QuantRule> {

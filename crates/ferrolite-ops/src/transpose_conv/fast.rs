@@ -22,11 +22,16 @@ use ferrolite_model::TensorType::{Float32, Int8, UInt8};
 /// One kernel for float, int8 and hybrid.
 pub const FAST: &[FastKernel] = &[FastKernel { name: "phases", supports, prepare }];
 
+/// With more phases than this, spreading them over the output costs more than it saves.
+const MAX_PHASES: usize = 64;
+
 fn supports(node: &NodeView<'_>) -> bool {
     let (Ok(x), Ok(w), Ok(out)) = (node.input(2), node.input(1), node.output(0)) else { return false };
     let Ok(p) = problem(node, &out.shape) else { return false };
     let held = w.constant.is_some() && node.optional_input(3).is_none_or(|b| b.constant.is_some());
-    p.window.positions() * p.window.pixels() > 0
+    let phases = p.window.stride.0.min(p.window.input.0) * p.window.stride.1.min(p.window.input.1);
+    (1..=MAX_PHASES).contains(&phases)
+        && p.window.positions() > 0
         && linear(node, &p).is_ok_and(|linear| types_supported(node, &linear))
         && (held || (w.ty == Float32 && w.sparsity.is_none()))
         && x.ty != UInt8
@@ -53,28 +58,25 @@ struct Span {
     taps: Vec<Option<usize>>,
 }
 
-/// Output index o and phase r = (o + pad) mod stride: o + pad = q · stride + r sees tap r + j · stride of input q − j.
-fn span(residue: usize, stride: usize, pad: usize, kernel: usize, output: usize) -> Option<Span> {
-    let first = pad.saturating_sub(residue).div_ceil(stride);
-    let start = first * stride + residue - pad;
-    if start >= output {
-        return None;
-    }
+/// The phase that starts at output index `start`. Index o sees, where o + pad = q · stride + r with r < stride, tap
+/// r + j · stride of input q − j.
+fn span(start: usize, stride: usize, pad: usize, kernel: usize, output: usize) -> Span {
+    let (first, residue) = ((start + pad) / stride, (start + pad) % stride);
     let taps: Vec<Option<usize>> = (residue..kernel).step_by(stride).rev().map(Some).collect();
     let taps = if taps.is_empty() { vec![None] } else { taps };
     // The convolution's first output is q = from; what it gives before q = first is skipped.
     let from = first.min(taps.len() - 1);
     let skip = first - from;
-    Some(Span { start, skip, out: (output - start).div_ceil(stride) + skip, pad: taps.len() - 1 - from, taps })
+    Span { start, skip, out: (output - start).div_ceil(stride) + skip, pad: taps.len() - 1 - from, taps }
 }
 
 fn phases(p: &Problem) -> Vec<Phase> {
     let w = &p.window;
     let mut phases = Vec::new();
-    for ry in 0..w.stride.0 {
-        let Some(rows) = span(ry, w.stride.0, w.pad.0, w.kernel.0, w.input.0) else { continue };
-        for rx in 0..w.stride.1 {
-            let Some(columns) = span(rx, w.stride.1, w.pad.1, w.kernel.1, w.input.1) else { continue };
+    for y in 0..w.stride.0.min(w.input.0) {
+        let rows = span(y, w.stride.0, w.pad.0, w.kernel.0, w.input.0);
+        for x in 0..w.stride.1.min(w.input.1) {
+            let columns = span(x, w.stride.1, w.pad.1, w.kernel.1, w.input.1);
             let tap = |y: &Option<usize>, x: &Option<usize>| Some((*y)? * w.kernel.1 + (*x)?);
             phases.push(Phase {
                 shape: ConvShape {
@@ -126,7 +128,7 @@ impl Phase {
         for_items(pool, out, w.input.1 * c, 8192 / (w.input.1 * c).max(1) + 1, |lines, out| {
             for (line, out) in lines.zip(out.chunks_exact_mut(w.input.1 * c)) {
                 let (batch, y) = (line / w.input.0, line % w.input.0);
-                if y < self.start.0 || (y - self.start.0) % w.stride.0 != 0 {
+                if y < self.start.0 || !(y - self.start.0).is_multiple_of(w.stride.0) {
                     continue;
                 }
                 let row = batch * s.out_h + (y - self.start.0) / w.stride.0 + self.skip.0;

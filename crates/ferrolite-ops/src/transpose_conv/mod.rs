@@ -1,12 +1,13 @@
 //! TRANSPOSE_CONV: the transpose of a convolution's linear map: filters of shape (out, rows, columns, in), output shape
 //! given by an input.
 
+mod cases;
 mod fast;
 mod infer;
 mod reference;
 
 use crate::OpError;
-use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::{OutputRule, QuantRule, WeightRule};
 use ferrolite_model::BuiltinOperator;
 use std::ops::RangeInclusive;
@@ -33,6 +34,10 @@ impl OpDef for TransposeConv {
 
     fn fast(&self) -> &'static [FastKernel] {
         fast::FAST
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::cases()
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -92,15 +92,15 @@ impl<'a> Report<'a> {
 
     fn table(&self, out: &mut String) {
         out.push_str(
-            "<section><h2>Comparison</h2><div class=scroll><table><thead><tr><th>Model<th class=n>File<th class=n>\
-             Accuracy<th class=n>Agrees with float<th class=n>Median latency<th class=n>p90<th class=n>Peak arena\
-             <tbody>",
+            "<section><h2>Comparison</h2><div class=scroll><table><thead><tr><th>Model</th><th class=n>File</th>\
+             <th class=n>Accuracy</th><th class=n>Agrees with float</th><th class=n>Median latency</th>\
+             <th class=n>p90</th><th class=n>Peak arena</th></tr></thead><tbody>",
         );
         for (i, v) in self.variants.iter().enumerate() {
             let _ = write!(
                 out,
-                "<tr><th scope=row><i class=\"key c{i}\"></i>{}<small>{}</small><td class=n>{}<td class=n>{}<td class=n>{}\
-                 <td class=n>{}<td class=n>{}<td class=n>{}",
+                "<tr><th scope=row><i class=\"key c{i}\"></i>{}<small>{}</small></th><td class=n>{}</td>\
+                 <td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td></tr>",
                 title(v.name),
                 escape(v.description),
                 kilobytes(v.bytes),
@@ -114,7 +114,7 @@ impl<'a> Report<'a> {
         let error = self.sampling_error();
         let _ = write!(
             out,
-            "</table></div><p class=note>Latency is that of one image on one thread. With {} test images, accuracy is known \
+            "</tbody></table></div><p class=note>Latency is that of one image on one thread. With {} test images, accuracy is known \
              to about ±{error:.1} points.</p></section>",
             self.dataset.test.len()
         );
@@ -181,21 +181,24 @@ impl<'a> Report<'a> {
         let (Some(float), Some(int8)) = (self.variants.first(), self.variant("int8")) else { return };
         let index = self.variants.iter().position(|v| v.name == "int8").unwrap_or(0);
         out.push_str(
-            "<section><h2>Accuracy by class</h2><div class=scroll><table class=bars><thead><tr><th>Class<th>Found, float \
-             and int8<th class=n>Float<th class=n>int8<th class=n>Precision, float<tbody>",
+            "<section><h2>Accuracy by class</h2><div class=scroll><table class=bars><thead><tr><th>Class</th>\
+             <th>Found, float and int8</th><th class=n>Float</th><th class=n>int8</th><th class=n>Precision, float</th>\
+             </tr></thead><tbody>",
         );
         for (class, name) in self.dataset.classes.iter().enumerate() {
             let rates = [(float, 0), (int8, index)].map(|(v, i)| (v.evaluation.recall(class), i));
-            let _ = write!(out, "<tr><th scope=row>{}<td class=bar>", escape(name));
+            let _ = write!(out, "<tr><th scope=row>{}</th><td class=bar>", escape(name));
             for (rate, i) in rates {
                 let width = 100.0 * rate.unwrap_or(0.0);
                 let _ = write!(out, "<div class=\"c{i}\" style=\"width:{width:.1}%\"></div>");
             }
+            out.push_str("</td>");
             for rate in [rates[0].0, rates[1].0, float.evaluation.precision(class)] {
-                let _ = write!(out, "<td class=n>{}", rate.map_or("–".to_owned(), percent));
+                let _ = write!(out, "<td class=n>{}</td>", rate.map_or("–".to_owned(), percent));
             }
+            out.push_str("</tr>");
         }
-        out.push_str("</table></div></section>");
+        out.push_str("</tbody></table></div></section>");
     }
 
     fn confusion(&self, out: &mut String) {
@@ -208,15 +211,15 @@ impl<'a> Report<'a> {
         for (i, v) in self.variants.iter().enumerate() {
             let _ = write!(
                 out,
-                "<div class=\"scroll tab t{i}\"><table class=matrix><thead><tr><th><span>true ↓ said →</span>"
+                "<div class=\"scroll tab t{i}\"><table class=matrix><thead><tr><th>true ↓ said →</th>"
             );
             for name in &self.dataset.classes {
-                let _ = write!(out, "<th scope=col><span>{}</span>", escape(name));
+                let _ = write!(out, "<th scope=col>{}</th>", escape(name));
             }
-            out.push_str("<tbody>");
+            out.push_str("</tr></thead><tbody>");
             for (class, (row, name)) in v.evaluation.confusion.iter().zip(&self.dataset.classes).enumerate() {
                 let all: u32 = row.iter().sum();
-                let _ = write!(out, "<tr><th scope=row>{}", escape(name));
+                let _ = write!(out, "<tr><th scope=row>{}</th>", escape(name));
                 for (said, &count) in row.iter().enumerate() {
                     let part = 100.0 * f64::from(count) / f64::from(all.max(1));
                     let kind = if said == class { "right" } else { "wrong" };
@@ -224,10 +227,11 @@ impl<'a> Report<'a> {
                     let shade = if said == class { part } else { (part * 5.0).min(100.0) };
                     let strong = if shade > 55.0 { " strong" } else { "" };
                     let text = if count == 0 { String::new() } else { count.to_string() };
-                    let _ = write!(out, "<td class=\"{kind}{strong}\" style=\"--p:{shade:.0}%\">{text}");
+                    let _ = write!(out, "<td class=\"{kind}{strong}\" style=\"--p:{shade:.0}%\">{text}</td>");
                 }
+                out.push_str("</tr>");
             }
-            out.push_str("</table></div>");
+            out.push_str("</tbody></table></div>");
         }
         out.push_str("</section>");
     }

@@ -60,7 +60,7 @@ fn strip(
             let percent = 100.0 * probabilities[class];
             let _ = write!(
                 out,
-                "<li class={kind} style=\"--p:{percent:.1}%\"><span>{}</span><span>{percent:.0} %</span>",
+                "<li class={kind} style=\"--p:{percent:.1}%\"><span>{}</span><span>{percent:.0} %</span></li>",
                 escape(name(class))
             );
         }

@@ -17,7 +17,7 @@ pub struct LinearOptions {
     /// Passes over the points, one step each.
     pub epochs: usize,
     /// Step size of the descent.
-    pub learning_rate: f32,
+    pub learning_rate: f64,
     /// Seed of the initial weight and of the inputs that the result is tried on.
     pub seed: u64,
     /// How many random inputs it is tried on.
