@@ -169,7 +169,7 @@ pub fn bubbles(bubbles: &[Bubble<'_>], x_title: &str, y_title: &str, unit: &str,
     }
     for bubble in &order {
         let (cx, cy, r) = place(bubble);
-        let name_width = 7.6 * bubble.name.chars().count() as f64;
+        let name_width = 8.6 * bubble.name.chars().count() as f64;
         let (tx, ty) = name_place((cx, cy, r), name_width, width, &taken);
         taken.push((tx, ty - 12.0, tx + name_width, ty + 4.0));
         if (ty - cy).abs() > r + 20.0 {
