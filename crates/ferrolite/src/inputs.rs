@@ -1,7 +1,7 @@
 //! Filling a model's inputs from files, arrays, pictures or chance.
 
 use crate::images::{self, Normalization};
-use crate::{Array, Error, array};
+use crate::{Array, Error, array, metadata};
 use ferrolite_model::{Quantization, TensorType};
 use ferrolite_runtime::{Interpreter, TensorView};
 use std::path::{Path, PathBuf};
@@ -41,7 +41,8 @@ pub struct Filled {
 }
 
 /// Fills the inputs from files; inputs that no file is for get random values (see [`fill_random`]). A file of another
-/// shape resizes its input where the model can be planned with that shape.
+/// shape resizes its input where the model can be planned with that shape. Pictures for float inputs are normalized as
+/// the model's metadata say, unless `normalization` says otherwise.
 ///
 /// # Errors
 /// When a file cannot be read, does not fit, or there is no input for it.
@@ -120,6 +121,8 @@ pub fn fill_from_files(
             Some((path, Content::Picture(picture))) => {
                 let tensor = tensor_of(interpreter, input)?;
                 let (ty, shape, quantization) = (tensor.ty, tensor.shape, tensor.quantization);
+                let declared = metadata::normalization(interpreter.model(), input).filter(|_| ty.is_float());
+                let normalization = normalization.or(declared.as_ref());
                 let array = images::to_tensor(&picture, ty, shape, quantization, normalization)?;
                 interpreter.set_input_bytes(input, &array.bytes)?;
                 (path.display().to_string(), true)

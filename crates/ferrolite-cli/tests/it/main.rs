@@ -73,7 +73,10 @@ fn info_shows_the_parts_of_a_model() {
     let text = scratch.ok(&["info", "m.tflite"]);
     has(&text, &["float32 weights", "parameters   475", "CONV_2D", "FULLY_CONNECTED", "SOFTMAX", "largest constants"]);
     has(&text, &["image", "[?, 8, 8, 1]", "signature"]);
-    has(&scratch.ok(&["info", "m.tflite", "--json"]), &["\"macs\": 1728", "\"is_known\": true", "\"type\": \"float32\""]);
+    has(
+        &scratch.ok(&["info", "m.tflite", "--json"]),
+        &["\"macs\": 1728", "\"is_known\": true", "\"type\": \"float32\""],
+    );
     has(&scratch.ok(&["info", "m.tflite", "--dump"]), &["subgraph 0", "%0", "CONV_2D"]);
 }
 

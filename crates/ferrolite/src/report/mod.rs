@@ -209,10 +209,7 @@ impl<'a> Report<'a> {
             let _ = write!(out, "<input type=radio name=confusion id=m{i}{checked}><label for=m{i}>{name}</label>");
         }
         for (i, v) in self.variants.iter().enumerate() {
-            let _ = write!(
-                out,
-                "<div class=\"scroll tab t{i}\"><table class=matrix><thead><tr><th>true ↓ said →</th>"
-            );
+            let _ = write!(out, "<div class=\"scroll tab t{i}\"><table class=matrix><thead><tr><th>true ↓ said →</th>");
             for name in &self.dataset.classes {
                 let _ = write!(out, "<th scope=col>{}</th>", escape(name));
             }

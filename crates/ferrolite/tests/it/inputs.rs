@@ -3,7 +3,9 @@
 use crate::{Scratch, info::network};
 use ferrolite::inputs::{self, Source};
 use ferrolite::quantize::{self, Mode};
-use ferrolite::{Array, BuiltinOperator, BuiltinOptions, Interpreter, Model, ModelBuilder, TensorType, array, images, schema};
+use ferrolite::{
+    Array, BuiltinOperator, BuiltinOptions, Interpreter, Model, ModelBuilder, TensorType, array, images, schema,
+};
 use std::path::Path;
 
 /// x + y with an open batch.
