@@ -168,11 +168,13 @@ pub fn quantize_rows_asymmetric(
     zero_points: &mut [i32],
 ) {
     rows(pool, isa, x, cols, out, scales, Some(zero_points), &|low, high| {
-        let (low, high) = (f64::from(low.min(0.0)), f64::from(high.max(0.0)));
+        let (low, high) = (low.min(0.0), high.max(0.0));
         if low == high {
             return Plan { scale: 1.0, zero: 0, step: Step::Asymmetric, factor: 0.0 };
         }
-        let scale = (high - low) / 255.0;
+        // The width of the range in float32, the rest in float64, as the peer does.
+        let scale = f64::from(high - low) / 255.0;
+        let (low, high) = (f64::from(low), f64::from(high));
         let (from_low, from_high) = (-128.0 - low / scale, 127.0 - high / scale);
         let (error_low, error_high) = (128.0 + (low / scale).abs(), 127.0 + (high / scale).abs());
         let zero = if error_low < error_high { from_low } else { from_high };
