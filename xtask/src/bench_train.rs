@@ -73,10 +73,7 @@ fn epochs_of(mut program: impl std::borrow::BorrowMut<Command>) -> Result<Vec<Ep
 fn parse(line: &str) -> Option<Epoch> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let value = |key: &str| words.iter().position(|w| *w == key).and_then(|i| words.get(i + 1)?.parse().ok());
-    Some(Epoch {
-        seconds: value("seconds")?,
-        test_accuracy: value("test_accuracy")?,
-    })
+    Some(Epoch { seconds: value("seconds")?, test_accuracy: value("test_accuracy")? })
 }
 
 /// Median time of the epochs.

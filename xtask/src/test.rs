@@ -133,18 +133,27 @@ fn format() -> Result<(), String> {
 
 /// Writes generated cases and quickstart's models, and has a Python script run each here and in LiteRT.
 fn litert(tally: &mut Tally, python: &Path) {
-    let out = root().join("target/litert");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir));
+    let out = target.join("litert");
     let _ = std::fs::remove_dir_all(&out);
     let cases = out.join("cases");
     let quickstart = out.join("quickstart");
     let (cases, quickstart) = (cases.to_string_lossy(), quickstart.to_string_lossy());
-    let written =
-        run(&mut cargo(&["run", "--quiet", "--release", "--package", "ferrolite-ops", "--example", "write_cases", &cases]));
+    let written = run(&mut cargo(&[
+        "run",
+        "--quiet",
+        "--release",
+        "--package",
+        "ferrolite-ops",
+        "--example",
+        "write_cases",
+        &cases,
+    ]));
     tally.check("cases are written", written);
     let trained =
         run(&mut cargo(&["run", "--quiet", "--release", "--", "quickstart", "--epochs", "1", "--out", &quickstart]));
     tally.check("quickstart", trained);
-    let ferrolite = root().join("target/release/ferrolite");
+    let ferrolite = target.join("release").join(format!("ferrolite{}", std::env::consts::EXE_SUFFIX));
     let mut compare = command(python, &["xtask/python/litert_compare.py"]);
     tally.run("comparison with LiteRT", compare.arg("--ferrolite").arg(ferrolite).args([&*cases, &*quickstart]));
 }

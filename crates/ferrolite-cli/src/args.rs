@@ -83,8 +83,8 @@ pub struct InfoArgs {
   ferrolite run model.tflite --input x.npy --output out       writes out/NAME.npy
   ferrolite run model.tflite --input ids=ids.npy --input mask=mask.npy
 
-Pictures are resized to the input. Floats run from 0 to 1 unless --mean and --std say otherwise (127.5 and 127.5 for
--1 to 1); integer inputs take the bytes of the picture. Arrays of another type than the input's are taken as real
+Pictures are resized to the input. Floats run from 0 to 1 unless the model's metadata, or --mean and --std, say
+otherwise (127.5 and 127.5 for -1 to 1); integer inputs take the bytes of the picture. Arrays of another type than the input's are taken as real
 numbers and quantized.")]
 pub struct RunArgs {
     /// A .tflite file.

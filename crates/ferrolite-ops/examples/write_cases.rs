@@ -15,8 +15,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for case in op.cases() {
             let name: String = format!("{}__{}", op.id(), case.name).to_lowercase();
             let name = name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', "_");
-            case.model.write_file(&dir.join(format!("{name}.tflite")))?;
+            // Some names differ only in characters that a file name cannot hold.
             count += 1;
+            case.model.write_file(&dir.join(format!("{name}__{count}.tflite")))?;
         }
     }
     println!("{count} cases");

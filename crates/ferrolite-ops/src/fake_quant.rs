@@ -4,11 +4,14 @@
 //! runtime refuses it, `narrow_range` works: quantization-aware training wants it for weights.
 
 use crate::common::backward::unary as backward;
+use crate::common::cases;
 use crate::common::elementwise::{infer_unary, unary};
+use crate::common::parallel::for_items;
 use crate::gradient::Gradient;
-use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, FnKernel, InferResult, Io, Kernel, NodeView, OpDef, OpId};
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::schema::FakeQuantOptionsT;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use std::ops::RangeInclusive;
 
 /// FAKE_QUANT.
@@ -61,6 +64,38 @@ impl OpDef for FakeQuant {
             let shifted = x.max(low).min(high) - low;
             (shifted * inverse).round() * scale + low
         })
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        &[FastKernel {
+            name: "fake_quant_f32",
+            supports: |_| true,
+            prepare: |node, _| {
+                let Nudged { low, high, scale } = Nudged::of(node)?;
+                let inverse = 1.0 / scale;
+                Ok(Box::new(FnKernel("fake_quant_f32", move |io: &mut Io<'_>| {
+                    let input = io.input(0)?.slice::<f32>()?;
+                    let output = io.outputs[0].slice::<f32>()?;
+                    ensure!(input.len() == output.len(), "a kernel was prepared for other shapes");
+                    for_items(io.pool, output, 1, 16 << 10, |range, part| {
+                        for (o, &x) in part.iter_mut().zip(&input[range]) {
+                            let steps = (x.max(low).min(high) - low) * inverse;
+                            // Rounding of 0..=65535, halves up, that the compiler turns into vector code.
+                            let whole = steps as i32 as f32;
+                            let rounded = whole + if steps - whole >= 0.5 { 1.0 } else { 0.0 };
+                            *o = rounded * scale + low;
+                        }
+                    });
+                    Ok(())
+                })))
+            },
+        }]
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let options = FakeQuantOptionsT { min: -0.6, max: 0.9, num_bits: 8, narrow_range: false };
+        let options = BuiltinOptions::FakeQuantOptions(Box::new(options));
+        cases::unary(BuiltinOperator::FAKE_QUANT, &options, &[(TensorType::Float32, None)])
     }
 
     fn gradient(&self) -> Option<Gradient> {

@@ -176,6 +176,22 @@ const QUANTIZE: &[FastKernel] = &[
         },
     },
     FastKernel {
+        name: "quantize_f32_u8",
+        supports: |node| vector::is_f32(node) && is_per_tensor(node.output(0), TensorType::UInt8),
+        prepare: |node, isa| {
+            let (scale, zero) = node.output(0)?.scale_zero_point()?;
+            Ok(Box::new(FnKernel("quantize_f32_u8", move |io: &mut Io<'_>| {
+                let input = io.input(0)?.slice::<f32>()?;
+                let output = io.outputs[0].slice::<u8>()?;
+                ensure!(output.len() == input.len(), "a kernel was prepared for another shape");
+                // As int8, 128 below.
+                quantize_f32_i8(io.pool, isa, input, scale, zero.wrapping_sub(128), bytemuck::cast_slice_mut(output));
+                output.iter_mut().for_each(|o| *o ^= 0x80);
+                Ok(())
+            })))
+        },
+    },
+    FastKernel {
         name: "requantize_8bit_table",
         supports: vector::is_8_bit,
         prepare: |node, _| vector::table("requantize_8bit_table", &Quantize, node),
@@ -212,10 +228,11 @@ const DEQUANTIZE: &[FastKernel] = &[
     },
 ];
 
-/// round(x / scale) + zero point, halves away from zero.
+/// round(x / scale) + zero point, halves away from zero; NaN is the smallest value.
 #[inline]
 fn quantize(x: f32, scale: f32, zero_point: i32) -> i32 {
-    ((x / scale).round() as i32).saturating_add(zero_point)
+    let steps = (x / scale).round();
+    if steps.is_nan() { i32::MIN } else { (steps as i32).saturating_add(zero_point) }
 }
 
 /// Integers to integers of another scale.
@@ -297,7 +314,8 @@ impl OpDef for Dequantize {
                 ensure!(output.len() == input.len(), "a kernel was prepared for another shape");
                 channels.for_each(input.len(), |start, end, scale, zero| {
                     for (o, &x) in output[start..end].iter_mut().zip(&input[start..end]) {
-                        *o = dequantize(x.widen(), scale, zero);
+                        // Exact up to the one rounding, as in double precision.
+                        *o = scale * x.widen().wrapping_sub(zero) as f32;
                     }
                 });
                 Ok(())
@@ -330,7 +348,7 @@ impl OpDef for Dequantize {
     }
 }
 
-/// scale · (x − zero point). In double precision only int32 would need it; 8 and 16 bits are exact in single.
+/// scale · (x − zero point), in double precision, which only int32 needs.
 #[inline]
 fn dequantize(x: i32, scale: f32, zero_point: i32) -> f32 {
     (f64::from(scale) * (i64::from(x) - i64::from(zero_point)) as f64) as f32

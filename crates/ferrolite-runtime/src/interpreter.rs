@@ -355,24 +355,17 @@ impl Interpreter {
 
     /// Runs the graph on the inputs.
     pub fn invoke(&mut self) -> Result<(), RuntimeError> {
-        self.invoke_observed(&mut |_| {})
+        (0..self.plan.steps.len()).try_for_each(|i| self.run_step(i))
     }
 
     /// Runs the graph and shows every computed tensor to `observe` while its data is alive, inputs first.
     pub fn invoke_observed(&mut self, observe: &mut dyn FnMut(TensorView<'_>)) -> Result<(), RuntimeError> {
-        for &id in &self.model.subgraphs[self.subgraph].inputs {
-            self.tensor(id).into_iter().for_each(&mut *observe);
-        }
+        let mut show =
+            |it: &Interpreter, ids: &[TensorId]| ids.iter().filter_map(|&id| it.tensor(id)).for_each(&mut *observe);
+        show(self, self.inputs());
         for i in 0..self.plan.steps.len() {
-            let start = self.times.is_some().then(Instant::now);
             self.run_step(i)?;
-            if let (Some(times), Some(start)) = (&mut self.times, start) {
-                times[i].0 += 1;
-                times[i].1 += start.elapsed();
-            }
-            for &id in &self.plan.steps[i].outputs {
-                self.tensor(id).into_iter().for_each(&mut *observe);
-            }
+            show(self, &self.plan.steps[i].outputs);
         }
         Ok(())
     }
@@ -383,7 +376,13 @@ impl Interpreter {
             Work::Deferred => Some(self.prepare_deferred(i)?),
         };
         let node = self.plan.steps[i].nodes[0];
-        self.execute(i, late.as_deref()).map_err(|source| RuntimeError::node(&self.model, self.subgraph, node, source))
+        let start = self.times.is_some().then(Instant::now);
+        let result = self.execute(i, late.as_deref());
+        if let (Some(times), Some(start)) = (&mut self.times, start) {
+            times[i].0 += 1;
+            times[i].1 += start.elapsed();
+        }
+        result.map_err(|source| RuntimeError::node(&self.model, self.subgraph, node, source))
     }
 
     /// Runs step `i` by its planned kernel, or by the `late` one.

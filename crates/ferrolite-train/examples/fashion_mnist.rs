@@ -69,7 +69,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             let accuracy = e.scores.accuracy.unwrap_or(0.0);
             let test = e.validation.and_then(|v| v.accuracy).unwrap_or(0.0);
             let (epoch, seconds, loss) = (e.epoch, e.time.as_secs_f64(), e.scores.loss);
-            println!("epoch {epoch} seconds {seconds:.3} loss {loss:.4} accuracy {accuracy:.4} test_accuracy {test:.4}");
+            println!(
+                "epoch {epoch} seconds {seconds:.3} loss {loss:.4} accuracy {accuracy:.4} test_accuracy {test:.4}"
+            );
         }
         ControlFlow::Continue(())
     })?;

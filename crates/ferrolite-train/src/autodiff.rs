@@ -1,9 +1,11 @@
 //! Reverse-mode differentiation: from a graph to the same graph with its gradients, as ordinary nodes.
 
 use crate::TrainError;
-use ferrolite_model::{BuiltinOperator, BuiltinOptions, Model, Node, OperatorCode, Subgraph, Tensor, TensorId, TensorType, schema};
-use ferrolite_ops::gradient::GradientCtx;
+use ferrolite_model::{
+    BuiltinOperator, BuiltinOptions, Model, Node, OperatorCode, Subgraph, Tensor, TensorId, TensorType,
+};
 use ferrolite_ops::Catalog;
+use ferrolite_ops::gradient::GradientCtx;
 
 /// Appends to a subgraph the nodes that compute the gradients of `wrt`, and returns the tensors that hold them; `None`
 /// where the seeds do not depend on a tensor.
@@ -12,14 +14,14 @@ use ferrolite_ops::Catalog;
 /// must be the true ones, batch included: gradients are emitted for them. Nodes that need no gradient get none.
 ///
 /// ```
-/// use ferrolite_model::{BuiltinOperator, BuiltinOptions, ModelBuilder, TensorType, schema};
+/// use ferrolite_model::{BuiltinOperator, BuiltinOptions, ModelBuilder, TensorType};
 /// use ferrolite_train::differentiate;
 ///
 /// let mut b = ModelBuilder::new();
 /// let x = b.input("x", TensorType::Float32, &[3, 4]);
 /// let w = b.input("w", TensorType::Float32, &[2, 4]);
 /// let y = b.tensor("y", TensorType::Float32, &[3, 2]);
-/// let options = BuiltinOptions::FullyConnectedOptions(Box::new(schema::FullyConnectedOptionsT::default()));
+/// let options = BuiltinOptions::FullyConnectedOptions(Box::default());
 /// b.node(BuiltinOperator::FULLY_CONNECTED, 1, options, &[Some(x), Some(w), None], &[y]);
 /// let seed = b.input("seed", TensorType::Float32, &[3, 2]);
 /// let mut model = b.build()?;
@@ -42,7 +44,8 @@ pub fn differentiate(
     let Some(graph) = model.subgraphs.get(subgraph) else {
         return Err(TrainError::usage(format!("there is no subgraph {subgraph}")));
     };
-    if let Some(id) = seeds.iter().flat_map(|s| [s.0, s.1]).chain(wrt.iter().copied()).find(|&t| t >= graph.tensors.len())
+    if let Some(id) =
+        seeds.iter().flat_map(|s| [s.0, s.1]).chain(wrt.iter().copied()).find(|&t| t >= graph.tensors.len())
     {
         return Err(TrainError::usage(format!("there is no tensor {id}")));
     }
@@ -147,7 +150,7 @@ fn sum(model: &mut Model, subgraph: usize, catalog: &Catalog, parts: &mut Vec<Te
         *parts = vec![total];
     }
     while let [a, b, ..] = parts[..] {
-        let options = BuiltinOptions::AddOptions(Box::new(schema::AddOptionsT::default()));
+        let options = BuiltinOptions::AddOptions(Box::default());
         let total = emit(model, subgraph, BuiltinOperator::ADD, options, &[a, b]);
         parts.splice(..2, [total]);
     }

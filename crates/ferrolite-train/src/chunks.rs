@@ -57,7 +57,12 @@ impl Chunk {
     }
 
     /// Moves the values against the sum of the gradients of some training graphs, added in their order.
-    pub(crate) fn update(&mut self, kernels: (&ThreadPool, Isa), update: &Update, steps: &[&Step]) -> Result<(), TrainError> {
+    pub(crate) fn update(
+        &mut self,
+        kernels: (&ThreadPool, Isa),
+        update: &Update,
+        steps: &[&Step],
+    ) -> Result<(), TrainError> {
         let [first, others @ ..] = steps else { return Ok(()) };
         let mut at = 0;
         for (parameter, range) in &self.parts {

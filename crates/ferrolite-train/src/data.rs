@@ -28,13 +28,13 @@ impl<'a> Dataset<'a> {
     /// When the numbers of samples, elements and targets do not fit each other, or there are none.
     pub fn new(x: &'a [f32], shape: &'a [usize], y: Targets<'a>) -> Result<Dataset<'a>, TrainError> {
         let features = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(0);
-        if features == 0 || x.is_empty() || x.len() % features != 0 {
+        if features == 0 || x.is_empty() || !x.len().is_multiple_of(features) {
             return Err(TrainError::usage(format!("{} elements are not samples of shape {shape:?}", x.len())));
         }
         let samples = x.len() / features;
         let fits = match y {
             Targets::Labels(labels) => labels.len() == samples,
-            Targets::Values(values) => !values.is_empty() && values.len() % samples == 0,
+            Targets::Values(values) => !values.is_empty() && values.len().is_multiple_of(samples),
         };
         if !fits {
             let (kind, n) = match y {
@@ -96,7 +96,9 @@ impl<'a> Dataset<'a> {
     pub(crate) fn check(&self, labels: bool, features: usize, outputs: usize) -> Result<(), TrainError> {
         if self.features() != features {
             let shape = self.shape;
-            return Err(TrainError::usage(format!("samples of shape {shape:?} do not fit an input of {features} elements")));
+            return Err(TrainError::usage(format!(
+                "samples of shape {shape:?} do not fit an input of {features} elements"
+            )));
         }
         match self.y {
             Targets::Labels(given) if labels => match given.iter().position(|&label| label as usize >= outputs) {

@@ -48,7 +48,9 @@ pub enum TrainError {
     #[error("{0}")]
     Usage(String),
     /// The loss is not a number any more.
-    #[error("the loss became {loss} in epoch {epoch}, batch {batch}: try a lower learning rate, and inputs scaled to about 0..1")]
+    #[error(
+        "the loss became {loss} in epoch {epoch}, batch {batch}: try a lower learning rate, and inputs scaled to about 0..1"
+    )]
     Diverged {
         /// Epoch, from 1.
         epoch: usize,

@@ -1,10 +1,10 @@
 //! The fit loop.
 
+use crate::TrainError;
 use crate::data::{Dataset, Targets};
 use crate::metrics::{Scores, Tally};
 use crate::random::Rng;
 use crate::trainer::Trainer;
-use crate::TrainError;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -191,7 +191,7 @@ impl Trainer {
     /// # Errors
     /// When the elements are not whole samples.
     pub fn predict(&self, x: &[f32]) -> Result<Vec<f32>, TrainError> {
-        if x.is_empty() || x.len() % self.features != 0 {
+        if x.is_empty() || !x.len().is_multiple_of(self.features) {
             let (given, wanted) = (x.len(), self.features);
             return Err(TrainError::usage(format!("{given} elements are not samples of {wanted}")));
         }

@@ -3,8 +3,8 @@
 use crate::TrainError;
 use crate::random::Rng;
 use ferrolite_model::schema::{
-    ActivationFunctionType, AddOptionsT, Conv2DOptionsT, DepthwiseConv2DOptionsT, FullyConnectedOptionsT, MulOptionsT,
-    Padding as PaddingCode, Pool2DOptionsT, ReducerOptionsT, ReshapeOptionsT, SoftmaxOptionsT,
+    ActivationFunctionType, Conv2DOptionsT, DepthwiseConv2DOptionsT, FullyConnectedOptionsT, Padding as PaddingCode,
+    Pool2DOptionsT, ReducerOptionsT, ReshapeOptionsT, SoftmaxOptionsT,
 };
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, Model, ModelBuilder, TensorId, TensorType};
 
@@ -354,13 +354,13 @@ impl Graph {
             }
             Layer::Rescaling { scale, offset } => {
                 let factor = self.b.constant_f32(format!("{}/scale", self.name), &[], &[scale]);
-                let options = BuiltinOptions::MulOptions(Box::new(MulOptionsT::default()));
+                let options = BuiltinOptions::MulOptions(Box::default());
                 let scaled = self.node(BuiltinOperator::MUL, options, &[x, factor], shape.to_vec())?;
                 if offset == 0.0 {
                     return Ok(scaled);
                 }
                 let summand = self.b.constant_f32(format!("{}/offset", self.name), &[], &[offset]);
-                let options = BuiltinOptions::AddOptions(Box::new(AddOptionsT::default()));
+                let options = BuiltinOptions::AddOptions(Box::default());
                 self.node(BuiltinOperator::ADD, options, &[scaled.0, summand], shape.to_vec())
             }
             Layer::Softmax => {

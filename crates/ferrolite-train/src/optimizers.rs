@@ -29,13 +29,13 @@ pub enum Optimizer {
 
 impl Optimizer {
     /// SGD without momentum.
-    pub fn sgd(learning_rate: f64) -> Optimizer {
-        Optimizer::Sgd { learning_rate, momentum: 0.0, nesterov: false }
+    pub fn sgd(learning_rate: impl Into<f64>) -> Optimizer {
+        Optimizer::Sgd { learning_rate: learning_rate.into(), momentum: 0.0, nesterov: false }
     }
 
     /// Adam with the usual decays 0.9 and 0.999, and ε = 1e-7.
-    pub fn adam(learning_rate: f64) -> Optimizer {
-        Optimizer::Adam { learning_rate, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7 }
+    pub fn adam(learning_rate: impl Into<f64>) -> Optimizer {
+        Optimizer::Adam { learning_rate: learning_rate.into(), beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7 }
     }
 
     /// The learning rate.
@@ -45,15 +45,10 @@ impl Optimizer {
         }
     }
 
-    fn learning_rate_mut(&mut self) -> &mut f64 {
-        match self {
-            Optimizer::Sgd { learning_rate, .. } | Optimizer::Adam { learning_rate, .. } => learning_rate,
-        }
-    }
-
-    /// Changes the learning rate.
     pub(crate) fn set_learning_rate(&mut self, rate: f64) {
-        *self.learning_rate_mut() = rate;
+        match self {
+            Optimizer::Sgd { learning_rate, .. } | Optimizer::Adam { learning_rate, .. } => *learning_rate = rate,
+        }
     }
 
     /// The update of step `t`, counted from 1.

@@ -35,7 +35,10 @@ pub(crate) fn find(
             }
             let Some(data) = model.constant(tensor) else { continue };
             if tensor.sparsity.is_some() {
-                return Err(TrainError::usage(format!("tensor {:?} is sparse, which cannot be trained", tensor.name())));
+                return Err(TrainError::usage(format!(
+                    "tensor {:?} is sparse, which cannot be trained",
+                    tensor.name()
+                )));
             }
             let own = copy_elements::<f32>(data);
             parameters.push(Parameter { tensor: id, range: values.len()..values.len() + own.len() });
@@ -51,7 +54,8 @@ pub(crate) fn store(model: &mut Model, parameters: &[Parameter], values: &[f32])
         let bytes: Vec<u8> = values[parameter.range.clone()].iter().flat_map(|v| v.to_le_bytes()).collect();
         let buffer = model.subgraphs[0].tensors[parameter.tensor].buffer;
         let tensors = model.subgraphs.iter().flat_map(|graph| &graph.tensors);
-        let users = tensors.filter(|t| t.buffer == buffer).count() + model.metadata.iter().filter(|m| m.buffer == buffer).count();
+        let users = tensors.filter(|t| t.buffer == buffer).count()
+            + model.metadata.iter().filter(|m| m.buffer == buffer).count();
         if users == 1 {
             model.buffers[buffer] = Bytes::from(bytes);
         } else {

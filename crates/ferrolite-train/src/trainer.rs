@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError, RwLock};
 
 /// How to train.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct TrainOptions {
     /// Threads that work at the same time; 0 for one per core.
     pub threads: usize,
@@ -29,12 +29,6 @@ pub struct TrainOptions {
     pub frozen: Vec<String>,
     /// Operators, delegates, limits and instruction set; its number of threads is not used.
     pub runtime: Options,
-}
-
-impl Default for TrainOptions {
-    fn default() -> Self {
-        TrainOptions { threads: 0, shards: 0, seed: 0, frozen: Vec::new(), runtime: Options::default() }
-    }
 }
 
 /// Trains a model. See [`Trainer::fit`].
@@ -169,8 +163,8 @@ impl Trainer {
     }
 
     /// Changes the optimiser's learning rate, for schedules: between calls of [`Trainer::fit`].
-    pub fn set_learning_rate(&mut self, rate: f64) {
-        self.optimizer.set_learning_rate(rate);
+    pub fn set_learning_rate(&mut self, rate: impl Into<f64>) {
+        self.optimizer.set_learning_rate(rate.into());
     }
 
     /// Starts or stops measuring the time of every node of the training graph. Starting forgets the plans and with them

@@ -1,7 +1,7 @@
 //! Filling a model's inputs from files, arrays, pictures or chance.
 
 use crate::images::{self, Normalization};
-use crate::{Array, Error, array};
+use crate::{Array, Error, array, metadata};
 use ferrolite_model::{Quantization, TensorType};
 use ferrolite_runtime::{Interpreter, TensorView};
 use std::path::{Path, PathBuf};
@@ -41,7 +41,8 @@ pub struct Filled {
 }
 
 /// Fills the inputs from files; inputs that no file is for get random values (see [`fill_random`]). A file of another
-/// shape resizes its input where the model can be planned with that shape.
+/// shape resizes its input where the model can be planned with that shape. Pictures for float inputs are normalized as
+/// the model's metadata say, unless `normalization` says otherwise.
 ///
 /// # Errors
 /// When a file cannot be read, does not fit, or there is no input for it.
@@ -95,10 +96,11 @@ pub fn fill_from_files(
     // Resizing clears inputs, so it goes first.
     let mut shapes: Vec<(usize, Vec<usize>)> = Vec::new();
     for (input, choice) in chosen.iter().enumerate() {
-        if let (Some((_, Content::Array(array))), Some(tensor)) = (choice, interpreter.input_tensor(input)) {
-            if !same_up_to_ones(&array.shape, tensor.shape) {
-                shapes.push((input, array.shape.clone()));
-            }
+        let (Some((_, Content::Array(array))), Some(tensor)) = (choice, interpreter.input_tensor(input)) else {
+            continue;
+        };
+        if !same_up_to_ones(&array.shape, tensor.shape) {
+            shapes.push((input, array.shape.clone()));
         }
     }
     if !shapes.is_empty() {
@@ -120,6 +122,8 @@ pub fn fill_from_files(
             Some((path, Content::Picture(picture))) => {
                 let tensor = tensor_of(interpreter, input)?;
                 let (ty, shape, quantization) = (tensor.ty, tensor.shape, tensor.quantization);
+                let declared = metadata::normalization(interpreter.model(), input).filter(|_| ty.is_float());
+                let normalization = normalization.or(declared.as_ref());
                 let array = images::to_tensor(&picture, ty, shape, quantization, normalization)?;
                 interpreter.set_input_bytes(input, &array.bytes)?;
                 (path.display().to_string(), true)
@@ -150,10 +154,9 @@ pub fn fill(interpreter: &mut Interpreter, input: usize, array: &Array) -> Resul
     }
     let mismatch = || Error::usage(format!("{} values do not fit input {input} of {}", array.ty, tensor.ty));
     let mut values = array.to_f64().ok_or_else(mismatch)?;
-    if !tensor.ty.is_float() {
-        if let Some((scale, zero_point)) = tensor.quantization.and_then(Quantization::as_per_tensor) {
-            values.iter_mut().for_each(|v| *v = (*v / f64::from(scale)).round() + zero_point as f64);
-        }
+    let quantization = tensor.quantization.filter(|_| !tensor.ty.is_float());
+    if let Some((scale, zero_point)) = quantization.and_then(Quantization::as_per_tensor) {
+        values.iter_mut().for_each(|v| *v = (*v / f64::from(scale)).round() + zero_point as f64);
     }
     let bytes = array::from_f64(tensor.ty, &values).ok_or_else(mismatch)?;
     Ok(interpreter.set_input_bytes(input, &bytes)?)

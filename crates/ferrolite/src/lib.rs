@@ -41,6 +41,7 @@ pub mod images;
 pub mod info;
 pub mod inputs;
 pub mod labels;
+pub mod metadata;
 pub mod outputs;
 pub mod quantize;
 pub mod quickstart;

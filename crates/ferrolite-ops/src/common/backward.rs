@@ -328,6 +328,8 @@ pub mod tests {
             ("DIV", 0.5, 2.0),
             ("SQUARED_DIFFERENCE", -1.0, 1.0),
             ("POW", 0.5, 2.0),
+            ("MAXIMUM", -1.0, 1.0),
+            ("MINIMUM", -1.0, 1.0),
         ] {
             check(named(name), none(), &[&[2, 3, 2], &[3, 1]], &[2, 3, 2], low, high);
             check(named(name), none(), &[&[], &[2, 2]], &[2, 2], low, high);

@@ -151,3 +151,29 @@ impl Noise {
         (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::KINDS;
+    use crate::op::OpDef;
+    use crate::{conv_2d, depthwise_conv_2d, fully_connected, transpose_conv};
+
+    #[test]
+    fn every_geometry_is_built_in_every_type() {
+        let ops: [&dyn OpDef; 4] = [
+            &conv_2d::Conv2d,
+            &depthwise_conv_2d::DepthwiseConv2d,
+            &fully_connected::FullyConnected,
+            &transpose_conv::TransposeConv,
+        ];
+        for op in ops {
+            let cases = op.cases();
+            assert!(cases.len() >= 10 * KINDS.len() - 10, "{}: {} cases", op.id(), cases.len());
+            for kind in KINDS {
+                let prefix = format!("{kind:?} ");
+                let count = cases.iter().filter(|case| case.name.starts_with(&prefix)).count();
+                assert_eq!(count * KINDS.len(), cases.len(), "{} {kind:?}", op.id());
+            }
+        }
+    }
+}

@@ -136,7 +136,7 @@ impl Window2d {
 
 /// The taps k < `kernel` for which 0 ≤ start + k · dilation − pad < `input`.
 #[inline]
-fn taps_inside(start: usize, pad: usize, input: usize, kernel: usize, dilation: usize) -> Range<usize> {
+pub fn taps_inside(start: usize, pad: usize, input: usize, kernel: usize, dilation: usize) -> Range<usize> {
     let first = pad.saturating_sub(start).div_ceil(dilation);
     let last = (input + pad).saturating_sub(start).div_ceil(dilation).min(kernel);
     first..last

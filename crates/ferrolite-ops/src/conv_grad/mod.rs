@@ -5,6 +5,7 @@
 //! convolution's. The gradient of the weights reads only the shape of the filters, that of the input only the shape of the
 //! input.
 
+mod depthwise;
 #[cfg(test)]
 mod tests;
 mod weight;
@@ -142,7 +143,15 @@ impl OpDef for ConvGrad {
     }
 
     fn fast(&self) -> &'static [FastKernel] {
-        if self.name == CONV_2D_WEIGHT_GRAD.name { weight::FAST } else { &[] }
+        if self.name == CONV_2D_WEIGHT_GRAD.name {
+            weight::FAST
+        } else if self.name == DEPTHWISE_INPUT_GRAD.name {
+            depthwise::INPUT
+        } else if self.name == DEPTHWISE_WEIGHT_GRAD.name {
+            depthwise::WEIGHTS
+        } else {
+            &[]
+        }
     }
 
     fn macs(&self, node: &NodeView<'_>) -> u64 {

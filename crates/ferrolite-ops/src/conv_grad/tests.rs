@@ -57,6 +57,9 @@ fn depthwise_convolutions() {
     let op = depthwise_conv_2d::DepthwiseConv2d;
     check_gradient(&op, options(2, 1), &[&[2, 5, 6, 3], &[1, 3, 3, 6], &[6]], 1);
     check_gradient(&op, options(1, 2), &[&[1, 5, 6, 2], &[1, 3, 3, 4], &[4]], 2);
+    check_gradient(&op, options(1, 1), &[&[2, 5, 6, 3], &[1, 3, 3, 3], &[3]], 3);
+    check_gradient(&op, options(2, 2), &[&[3, 7, 8, 5], &[1, 3, 3, 5], &[5]], 4);
+    check_gradient(&op, options(3, 1), &[&[3, 7, 8, 5], &[1, 2, 2, 5], &[5]], 5);
 }
 
 #[test]

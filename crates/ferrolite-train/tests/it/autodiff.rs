@@ -2,8 +2,8 @@
 
 use crate::{assert_gradients, options};
 use ferrolite_model::{Model, ModelBuilder, TensorType};
-use ferrolite_ops::op::{InferResult, Inferred, reference};
 use ferrolite_ops::gradient::Gradient;
+use ferrolite_ops::op::{InferResult, Inferred, reference};
 use ferrolite_ops::{Catalog, Kernel, NodeView, OpDef, OpError, OpId};
 use ferrolite_runtime::Interpreter;
 use ferrolite_train::{TrainError, differentiate, remove_dead_nodes};

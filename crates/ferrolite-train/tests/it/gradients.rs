@@ -17,7 +17,7 @@ fn open(network: Sequential) -> Model {
     for (id, tensor) in graph.tensors.iter_mut().enumerate() {
         tensor.shape = planned.tensor(id).unwrap().shape.iter().map(|&d| d as i32).collect();
         tensor.shape_signature.clear();
-        if tensor.buffer != 0 && tensor.ty == TensorType::Float32 && tensor.shape.len() > 0 {
+        if tensor.buffer != 0 && tensor.ty == TensorType::Float32 && !tensor.shape.is_empty() {
             tensor.buffer = 0;
             graph.inputs.push(id);
         }

@@ -3,7 +3,9 @@
 use crate::{Scratch, info::network};
 use ferrolite::inputs::{self, Source};
 use ferrolite::quantize::{self, Mode};
-use ferrolite::{Array, BuiltinOperator, BuiltinOptions, Interpreter, Model, ModelBuilder, TensorType, array, images, schema};
+use ferrolite::{
+    Array, BuiltinOperator, BuiltinOptions, Interpreter, Model, ModelBuilder, TensorType, array, images, schema,
+};
 use std::path::Path;
 
 /// x + y with an open batch.
@@ -12,7 +14,7 @@ fn sum() -> Model {
     let x = b.input("x", TensorType::Float32, &[-1, 2]);
     let y = b.input("y", TensorType::Float32, &[-1, 2]);
     let z = b.tensor("z", TensorType::Float32, &[-1, 2]);
-    let options = BuiltinOptions::AddOptions(Box::new(schema::AddOptionsT::default()));
+    let options = BuiltinOptions::AddOptions(Box::<schema::AddOptionsT>::default());
     b.node(BuiltinOperator::ADD, 1, options, &[Some(x), Some(y)], &[z]);
     b.output(z);
     b.signature_named("serving_default", &[("left", x), ("right", y)], &[("sum", z)]);

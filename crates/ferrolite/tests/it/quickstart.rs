@@ -20,7 +20,8 @@ fn write_data(dir: &Path) {
         for i in 0..count {
             let class = i % 10;
             labels.push(class as u8);
-            images.extend((0..rows * columns).map(|at| if at / columns == class + 1 { 200 + (i % 50) as u8 } else { 0 }));
+            images
+                .extend((0..rows * columns).map(|at| if at / columns == class + 1 { 200 + (i % 50) as u8 } else { 0 }));
         }
         std::fs::write(dir.join(format!("{part}-images-idx3-ubyte")), images).unwrap();
         std::fs::write(dir.join(format!("{part}-labels-idx1-ubyte")), labels).unwrap();
