@@ -266,7 +266,8 @@ impl Linear {
                 let out = io.outputs[0].slice::<f32>()?;
                 let emit = |site: Site, sum: i32| {
                     let (row, column) = (f32::from_bits(parameters[site.row][0]), scales[site.channel]);
-                    let scaled = if self.columns_first { sum as f32 * column * row } else { sum as f32 * (row * column) };
+                    let scaled =
+                        if self.columns_first { sum as f32 * column * row } else { sum as f32 * (row * column) };
                     let y = scaled + bias.map_or(0.0, |b| b[site.channel]);
                     out[site.index] = clamp(y, low, high);
                 };
