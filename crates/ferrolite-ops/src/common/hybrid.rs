@@ -60,7 +60,9 @@ pub fn quantize_row(
     }
     let (parameters, inverse) = row_parameters(min, max, asymmetric);
     let lowest = if asymmetric { -128 } else { -127 };
-    let offset = parameters.zero_point as f32;
-    row().for_each(|i| quantized[i] = ((offset + values[i] * inverse).round() as i32).clamp(lowest, 127) as i8);
+    // Rounded before the zero point is added, as LiteRT's vector code does; its portable code rounds the sum.
+    let quantize =
+        |x: f32| ((x * inverse).round() as i32).saturating_add(parameters.zero_point).clamp(lowest, 127) as i8;
+    row().for_each(|i| quantized[i] = quantize(values[i]));
     parameters
 }
