@@ -80,5 +80,6 @@ fn parse(line: &str) -> Option<Epoch> {
 fn median(epochs: &[Epoch]) -> f64 {
     let mut seconds: Vec<f64> = epochs.iter().map(|e| e.seconds).collect();
     seconds.sort_by(f64::total_cmp);
-    seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
+    let (low, high) = (seconds.get((seconds.len().max(1) - 1) / 2), seconds.get(seconds.len() / 2));
+    low.zip(high).map_or(f64::NAN, |(low, high)| (low + high) / 2.0)
 }

@@ -36,6 +36,7 @@ pub use quantize::{
     quantize_rows_symmetric,
 };
 pub use train::{
-    Adam, Sgd, adam_step, avg_pool2d_grad, axpy, clamp_grad, col2im, max_pool2d_grad, relu_grad, sgd_step, sum_rows,
+    Adam, Sgd, adam_step, avg_pool2d_grad, axpy, clamp_grad, col2im, conv2d_weight_grad, conv2d_weight_grad_kernel,
+    max_pool2d_grad, relu_grad, sgd_step, sum_rows,
 };
 pub use transpose::{transpose_f32, transpose_into};

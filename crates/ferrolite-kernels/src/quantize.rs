@@ -23,7 +23,7 @@ pub(crate) enum Step {
     Divide,
     /// round(x · factor), clamped to -127..=127.
     Symmetric,
-    /// round(zero + x · factor), clamped to -128..=127.
+    /// round(x · factor) + zero, clamped to -128..=127.
     Asymmetric,
 }
 
@@ -32,7 +32,7 @@ unsafe fn to_bytes<V: I32v>(x: *const f32, out: *mut i8, n: usize, step: Step, f
     // SAFETY: both are good for `n` elements.
     unsafe {
         let f = V::F::splat(factor);
-        let (zero_f, zero_i) = (V::F::splat(zero as f32), V::splat(zero));
+        let zero = V::splat(zero);
         let (lo, hi) = (V::F::splat(-1_000_000.0), V::F::splat(1_000_000.0));
         let (min, max) = (V::splat(if matches!(step, Step::Symmetric) { -127 } else { -128 }), V::splat(127));
         for i in (0..n).step_by(V::N) {
@@ -40,12 +40,11 @@ unsafe fn to_bytes<V: I32v>(x: *const f32, out: *mut i8, n: usize, step: Step, f
             let v = V::F::load_n(x.add(i), left);
             let v = match step {
                 Step::Divide => v.div(f),
-                Step::Symmetric => v.mul(f),
-                Step::Asymmetric => zero_f.add(v.mul(f)),
+                Step::Symmetric | Step::Asymmetric => v.mul(f),
             };
             // Far outside of the bytes is as good as anything; NaN goes to the lower bound.
             let q = round_away::<V>(v.max(lo).min(hi));
-            let q = if matches!(step, Step::Divide) { q.add(zero_i) } else { q };
+            let q = if matches!(step, Step::Symmetric) { q } else { q.add(zero) };
             q.max(min).min(max).store_i8_n(out.add(i), left);
         }
     }
@@ -154,7 +153,7 @@ pub fn quantize_rows_symmetric(
 
 /// Quantizes every row of `cols` by its own scale and zero point, so that `x ≈ scale · (out - zero_point)`, as TensorFlow Lite's
 /// asymmetric hybrid kernels do: the range is widened to hold 0, the zero point comes from the end with the smaller error, and
-/// `out = clamp(round(zero_point + x · (1 / scale)), -128, 127)`; a row of zeros has scale 1 and zero point 0.
+/// `out = clamp(round(x · (1 / scale)) + zero_point, -128, 127)`; a row of zeros has scale 1 and zero point 0.
 ///
 /// # Panics
 /// If the lengths do not fit: `out` as long as `x`, a multiple of `cols`, and a scale and a zero point per row.
@@ -168,11 +167,13 @@ pub fn quantize_rows_asymmetric(
     zero_points: &mut [i32],
 ) {
     rows(pool, isa, x, cols, out, scales, Some(zero_points), &|low, high| {
-        let (low, high) = (f64::from(low.min(0.0)), f64::from(high.max(0.0)));
+        let (low, high) = (low.min(0.0), high.max(0.0));
         if low == high {
             return Plan { scale: 1.0, zero: 0, step: Step::Asymmetric, factor: 0.0 };
         }
-        let scale = (high - low) / 255.0;
+        // The width of the range in float32, the rest in float64, as the peer does.
+        let scale = f64::from(high - low) / 255.0;
+        let (low, high) = (f64::from(low), f64::from(high));
         let (from_low, from_high) = (-128.0 - low / scale, 127.0 - high / scale);
         let (error_low, error_high) = (128.0 + (low / scale).abs(), 127.0 + (high / scale).abs());
         let zero = if error_low < error_high { from_low } else { from_high };
@@ -355,7 +356,7 @@ mod tests {
             assert_eq!((zeros[2], zeros[3]), (-128, 127));
             for i in 0..cols * n {
                 let (s, z) = (scales[i / cols], zeros[i / cols]);
-                assert_eq!(q[i], byte((z as f32 + x[i] * (1.0 / s)).round()));
+                assert_eq!(q[i], byte((x[i] * (1.0 / s)).round() + z as f32));
                 assert!((s * (i32::from(q[i]) - z) as f32 - x[i]).abs() <= s * 0.51);
             }
         }

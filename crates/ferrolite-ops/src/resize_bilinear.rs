@@ -22,7 +22,8 @@ pub fn infer_resize(node: &NodeView<'_>) -> InferResult {
     let Some(size) = index_input(node, 1)?.indices()? else { return Ok(smallvec![Inferred::dynamic(input.ty)]) };
     ensure!(size.len() == 2 && size.iter().all(|s| (1..1 << 31).contains(s)), "size {size:?} is not an image's");
     let size = dims(&size)?;
-    ensure!(h > 0 && w > 0, "images of {h} × {w} cannot be resized");
+    let resizable = |n: usize| (1..1 << 31).contains(&n);
+    ensure!(resizable(h) && resizable(w), "images of {h} × {w} cannot be resized");
     elements(&[n, size[0], size[1], c])?;
     Ok(smallvec![Inferred::new(input.ty, [n, size[0], size[1], c])])
 }

@@ -79,19 +79,26 @@ struct TopK<T> {
     element: PhantomData<T>,
 }
 
+impl<T> TopK<T> {
+    /// Length of the rows to sort, 0 if there are none.
+    fn sorted(&self) -> usize {
+        if self.rows * self.k == 0 { 0 } else { self.row }
+    }
+}
+
 impl<T: Element + Send + Sync> Kernel for TopK<T> {
     fn scratch_bytes(&self) -> usize {
-        scratch_size::<u32>(self.row)
+        scratch_size::<u32>(self.sorted())
     }
 
     fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
         let input = io.input(0)?.slice::<T>()?;
-        let order = Scratch::new(io.scratch).take::<u32>(self.row)?;
+        let order = Scratch::new(io.scratch).take::<u32>(self.sorted())?;
         let [values, indices] = &mut io.outputs[..] else { return Err(OpError::invalid("an output is missing")) };
         let values = values.slice::<T>()?;
         let (row, k) = (self.row, self.k);
         ensure!(input.len() == self.rows * row && values.len() == self.rows * k, "sizes changed");
-        if k == 0 || row == 0 {
+        if self.sorted() == 0 {
             return Ok(());
         }
         for (r, (data, values)) in input.chunks_exact(row).zip(values.chunks_exact_mut(k)).enumerate() {

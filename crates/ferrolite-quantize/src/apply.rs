@@ -173,6 +173,10 @@ impl Rewrite<'_> {
                 let axis = (scales.len() > 1).then_some(0);
                 self.constant(id, *ty, quantize_bias(&values, scales, *ty), Some(scaled(scales, axis)))
             }
+            Form::Constant => {
+                let values = self.source.float_constant(id).unwrap_or_default();
+                self.constant(id, TensorType::Float32, values.iter().flat_map(|v| v.to_le_bytes()).collect(), None)
+            }
             Form::Half => {
                 let values = self.source.float_constant(id).unwrap_or_default();
                 let half = self.constant(id, TensorType::Float16, to_half(&values), None);
@@ -190,13 +194,10 @@ impl Rewrite<'_> {
         quantization: Option<Quantization>,
     ) -> TensorId {
         let buffer = self.model.add_buffer(data);
-        self.tensors.push(Tensor {
-            ty,
-            buffer,
-            quantization,
-            external_buffer: 0,
-            ..self.source.graph.tensors[id].clone()
-        });
+        let tensors = &self.source.graph.tensors;
+        let name = tensors[self.source.dequantized(id).unwrap_or(id)].name.clone();
+        let like = tensors[id].clone();
+        self.tensors.push(Tensor { name, ty, buffer, quantization, external_buffer: 0, ..like });
         self.tensors.len() - 1
     }
 

@@ -75,6 +75,11 @@ impl<'a> Graph<'a> {
         is(id, TensorType::Float32) || self.dequantized(id).is_some_and(|source| is(source, TensorType::Float16))
     }
 
+    /// Whether a float constant is computed from one of float16.
+    pub(crate) fn is_widened_constant(&self, id: TensorId) -> bool {
+        self.dequantized(id).is_some() && self.is_float_constant(id)
+    }
+
     /// Values of a dense float constant: float32, or float16 behind a DEQUANTIZE.
     pub(crate) fn float_constant(&self, id: TensorId) -> Option<Vec<f32>> {
         if !self.is_float_constant(id) {

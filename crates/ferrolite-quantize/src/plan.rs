@@ -68,6 +68,8 @@ pub enum Form {
         /// One scale, or one per element.
         scales: Vec<f32>,
     },
+    /// As a float32 constant of its own, where it is computed from a float16 one.
+    Constant,
     /// As float32 that is stored as float16.
     Half,
 }

@@ -20,8 +20,9 @@ use std::sync::{Mutex, PoisonError, RwLock};
 pub struct TrainOptions {
     /// Threads that work at the same time; 0 for one per core.
     pub threads: usize,
-    /// Parts that every batch is cut into, each computed on its own; 0 for one per thread. Results depend on it in the
-    /// last digits, but on the number of threads they do not, where this is given.
+    /// Parts of at least four samples that every batch is cut into, each computed by one thread; 0 for one per thread, and
+    /// 1 shares the work inside of every operator instead. Results depend on it in the last digits, but on the number
+    /// of threads they do not, where this is given.
     pub shards: usize,
     /// Seed of the order of samples.
     pub seed: u64,
@@ -84,6 +85,9 @@ struct Replica {
     failure: Option<TrainError>,
 }
 
+/// Samples that a shard is worth its overhead for.
+const SHARD: usize = 4;
+
 /// Batch sizes that stay planned: the usual and the last one, of training runs with two settings.
 const PLANS: usize = 4;
 
@@ -134,7 +138,7 @@ impl Trainer {
             chunks,
             replicas: (0..shards).map(|_| RwLock::default()).collect(),
             pool: ThreadPool::new(threads.min(shards)),
-            inner: (threads / shards).max(1),
+            inner: if shards == 1 { threads } else { 1 },
             epochs: 0,
             steps: 0,
             profiling: false,
@@ -193,7 +197,7 @@ impl Trainer {
     /// One step of the optimiser on the samples `indices`.
     pub(crate) fn train_batch(&mut self, data: &Dataset<'_>, indices: &[usize]) -> Result<Tally, TrainError> {
         let _flush = flush_denormals();
-        let shards = self.replicas.len().min(indices.len());
+        let shards = self.replicas.len().min(indices.len().div_ceil(SHARD));
         // Shards differ by one sample at most.
         let bound = |r: usize| indices.len() * r / shards;
         let scale = 1.0 / indices.len() as f32;

@@ -106,7 +106,7 @@ impl Statistics {
         };
         let at = |part: f64| us[((us.len() - 1) as f64 * part).round() as usize];
         let middle = us.len() / 2;
-        let median = if us.len() % 2 == 0 { (us[middle - 1] + us[middle]) / 2.0 } else { us[middle] };
+        let median = if us.len().is_multiple_of(2) { (us[middle - 1] + us[middle]) / 2.0 } else { us[middle] };
         Statistics { min, median, p90: at(0.9), max, mean: us.iter().sum::<f64>() / us.len() as f64 }
     }
 }

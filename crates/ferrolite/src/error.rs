@@ -2,6 +2,7 @@
 
 use ferrolite_model::ModelError;
 use ferrolite_runtime::RuntimeError;
+use ferrolite_train::TrainError;
 use std::path::{Path, PathBuf};
 
 /// Why something could not be done.
@@ -11,6 +12,14 @@ pub enum Error {
     /// A model cannot be read, written or is not valid.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A model file cannot be read or is not valid.
+    #[error("{}: {source}", path.display())]
+    ModelFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<ModelError>,
+    },
     /// A model cannot be planned or run.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
@@ -19,7 +28,7 @@ pub enum Error {
     Quantize(#[from] ferrolite_quantize::QuantizeError),
     /// A model cannot be trained.
     #[error(transparent)]
-    Train(#[from] ferrolite_train::TrainError),
+    Train(#[from] TrainError),
     /// The file system refused.
     #[error("{}: {source}", path.display())]
     Io {
@@ -72,25 +81,38 @@ impl Error {
 
     /// A way out, where there is one to name.
     pub fn help(&self) -> Option<String> {
-        match self {
-            Error::Usage { help, .. } => help.clone(),
-            Error::Io { path, source } | Error::Model(ModelError::Io { path, source }) => match source.kind() {
-                std::io::ErrorKind::NotFound => Some(format!("is {} the right path?", path.display())),
-                _ => None,
-            },
-            Error::Model(ModelError::NotTflite(_)) => {
-                Some("give a .tflite file; its bytes 4 to 7 are \"TFL3\"".to_owned())
+        let help = match self {
+            Error::Usage { help, .. } => return help.clone(),
+            Error::Model(error) => return model_help(error),
+            Error::ModelFile { source, .. } => return model_help(source),
+            Error::Io { path, source } => return io_help(path, source),
+            Error::Runtime(RuntimeError::UnknownOperator { op, .. }) => {
+                return Some(format!(
+                    "`ferrolite info` lists the model's operators; {op} has to come from Catalog::with in Rust"
+                ));
             }
-            Error::Model(ModelError::Damaged(_)) => {
-                Some("the file is incomplete or was altered: download or convert it again".to_owned())
-            }
-            Error::Runtime(RuntimeError::UnknownOperator { op, .. }) => Some(format!(
-                "`ferrolite info` lists the model's operators; {op} has to come from Catalog::with in Rust"
-            )),
             Error::Runtime(RuntimeError::Limit { .. }) => {
-                Some("if you trust the file, raise Limits in Rust; hostile files ask for much memory".to_owned())
+                "if you trust the file, raise Limits in Rust; hostile files ask for much memory"
             }
-            _ => None,
-        }
+            Error::Train(TrainError::Diverged { .. }) => "use a smaller learning rate",
+            _ => return None,
+        };
+        Some(help.to_owned())
     }
+}
+
+fn model_help(error: &ModelError) -> Option<String> {
+    match error {
+        ModelError::Io { path, source } => io_help(path, source),
+        ModelError::NotTflite(_) => Some("give a .tflite file; its bytes 4 to 7 are \"TFL3\"".to_owned()),
+        ModelError::Damaged(_) => {
+            Some("the file is incomplete or was altered: download or convert it again".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn io_help(path: &Path, source: &std::io::Error) -> Option<String> {
+    let is_missing = source.kind() == std::io::ErrorKind::NotFound;
+    is_missing.then(|| format!("is {} the right path?", path.display()))
 }

@@ -137,10 +137,9 @@ fn input_bytes(interpreter: &Interpreter) -> Result<Vec<Vec<u8>>, Error> {
 pub fn scores(tensor: &TensorView<'_>) -> Result<Vec<f64>, Error> {
     let refused = || Error::usage(format!("output {:?} of {} holds no real numbers", tensor.name, tensor.ty));
     let mut values = array::to_f64(tensor.ty, tensor.bytes).ok_or_else(refused)?;
-    if let Some((scale, zero_point)) = tensor.quantization.and_then(Quantization::as_per_tensor) {
-        if !tensor.ty.is_float() {
-            values.iter_mut().for_each(|v| *v = (*v - zero_point as f64) * f64::from(scale));
-        }
+    let quantization = tensor.quantization.filter(|_| !tensor.ty.is_float());
+    if let Some((scale, zero_point)) = quantization.and_then(Quantization::as_per_tensor) {
+        values.iter_mut().for_each(|v| *v = (*v - zero_point as f64) * f64::from(scale));
     }
     Ok(values)
 }

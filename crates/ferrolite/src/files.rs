@@ -1,6 +1,6 @@
-//! Writing files so that a reader never sees half of one.
+//! Files: models read with errors that name them, and writing so that a reader never sees half of a file.
 
-use crate::Error;
+use crate::{Bytes, Error, Model};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,23 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fail)?;
     drop(file);
     fs::rename(&aside.0, path).map_err(fail)
+}
+
+/// Reads a model file; errors name it.
+///
+/// # Errors
+/// When it cannot be read or is not a valid model.
+pub fn read_model(path: &Path) -> Result<Model, Error> {
+    let bytes = fs::read(path).map_err(|source| Error::io(path, source))?;
+    parse_model(path, bytes)
+}
+
+/// The model in the bytes of a file; errors name the file.
+///
+/// # Errors
+/// When it is not a valid model.
+pub fn parse_model(path: &Path, bytes: impl Into<Bytes>) -> Result<Model, Error> {
+    Model::from_bytes(bytes).map_err(|source| Error::ModelFile { path: path.to_owned(), source: source.into() })
 }
 
 /// Makes a folder and those above it.

@@ -175,7 +175,7 @@ fn pixels(picture: &Picture, layout: Layout) -> Vec<u8> {
     let byte = |v: f32| v.round().clamp(0.0, 255.0) as u8;
     let area = layout.height * layout.width;
     let place = |i: usize| if layout.channels_first { (i / area, i % area) } else { (i % to, i / to) };
-    (0..area * to).map(|i| place(i)).map(|(c, at)| byte(planes[c][at])).collect()
+    (0..area * to).map(place).map(|(c, at)| byte(planes[c][at])).collect()
 }
 
 /// Channel `c` of a picture with `from` channels as one with `to` has it.
@@ -185,7 +185,7 @@ fn channel(picture: &Picture, from: usize, to: usize, c: usize) -> Vec<f32> {
         [r, g, b, ..] => 0.2126 * f32::from(*r) + 0.7152 * f32::from(*g) + 0.0722 * f32::from(*b),
         _ => p[0].into(),
     };
-    let alpha = |p: &[u8]| if from % 2 == 0 { p[from - 1].into() } else { 255.0 };
+    let alpha = |p: &[u8]| if from.is_multiple_of(2) { p[from - 1].into() } else { 255.0 };
     let color = |p: &[u8]| if from >= 3 { p[c].into() } else { p[0].into() };
     let of = |p: &[u8]| {
         if c == 3 {

@@ -278,14 +278,12 @@ fn quantization_in_words(model: &Model) -> String {
     let mut activations: BTreeMap<TensorType, usize> = BTreeMap::new();
     let (mut quantized_float_input, mut float_activation) = (false, false);
     for graph in &model.subgraphs {
-        let mut quantized_sources: HashSet<usize> = HashSet::new();
         for node in &graph.nodes {
-            let name = model.operator(node).name().to_owned();
-            let reads = || node.inputs.iter().flatten().filter_map(|&id| graph.tensors.get(id));
-            if name == "DEQUANTIZE" && reads().any(|t| model.constant(t).is_some()) {
-                quantized_sources.extend(&node.outputs);
+            // Conversions at the edges say nothing about how the model computes.
+            if matches!(model.operator(node).name(), "QUANTIZE" | "DEQUANTIZE") {
                 continue;
             }
+            let reads = || node.inputs.iter().flatten().filter_map(|&id| graph.tensors.get(id));
             let computed = reads().filter(|t| model.constant(t).is_none()).find(|t| t.ty.is_float() || is_quantized(t));
             if let Some(tensor) = computed {
                 *activations.entry(tensor.ty).or_default() += 1;

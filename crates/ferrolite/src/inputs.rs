@@ -96,10 +96,11 @@ pub fn fill_from_files(
     // Resizing clears inputs, so it goes first.
     let mut shapes: Vec<(usize, Vec<usize>)> = Vec::new();
     for (input, choice) in chosen.iter().enumerate() {
-        if let (Some((_, Content::Array(array))), Some(tensor)) = (choice, interpreter.input_tensor(input)) {
-            if !same_up_to_ones(&array.shape, tensor.shape) {
-                shapes.push((input, array.shape.clone()));
-            }
+        let (Some((_, Content::Array(array))), Some(tensor)) = (choice, interpreter.input_tensor(input)) else {
+            continue;
+        };
+        if !same_up_to_ones(&array.shape, tensor.shape) {
+            shapes.push((input, array.shape.clone()));
         }
     }
     if !shapes.is_empty() {
@@ -153,10 +154,9 @@ pub fn fill(interpreter: &mut Interpreter, input: usize, array: &Array) -> Resul
     }
     let mismatch = || Error::usage(format!("{} values do not fit input {input} of {}", array.ty, tensor.ty));
     let mut values = array.to_f64().ok_or_else(mismatch)?;
-    if !tensor.ty.is_float() {
-        if let Some((scale, zero_point)) = tensor.quantization.and_then(Quantization::as_per_tensor) {
-            values.iter_mut().for_each(|v| *v = (*v / f64::from(scale)).round() + zero_point as f64);
-        }
+    let quantization = tensor.quantization.filter(|_| !tensor.ty.is_float());
+    if let Some((scale, zero_point)) = quantization.and_then(Quantization::as_per_tensor) {
+        values.iter_mut().for_each(|v| *v = (*v / f64::from(scale)).round() + zero_point as f64);
     }
     let bytes = array::from_f64(tensor.ty, &values).ok_or_else(mismatch)?;
     Ok(interpreter.set_input_bytes(input, &bytes)?)

@@ -3,7 +3,7 @@ use crate::args::InfoArgs;
 use crate::format;
 use crate::table::{Align, Table};
 use ferrolite::info::{ModelInfo, SubgraphInfo};
-use ferrolite::{Catalog, Error, Model};
+use ferrolite::{Catalog, Error, files};
 use std::fmt::Write;
 
 /// How many constants and nodes the short form shows.
@@ -11,7 +11,7 @@ const LARGEST: usize = 10;
 const NODES: usize = 60;
 
 pub fn run(args: &InfoArgs) -> Result<(), Error> {
-    let model = Model::from_file(&args.model)?;
+    let model = files::read_model(&args.model)?;
     let info = ModelInfo::new(&model, &Catalog::builtin());
     if args.json {
         return print_json(&info);

@@ -3,10 +3,10 @@ use crate::args::QuantizeArgs;
 use crate::format;
 use crate::progress::Progress;
 use ferrolite::quantize::{self, Mode, Options};
-use ferrolite::{Error, Model, array, files};
+use ferrolite::{Error, array, files};
 
 pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
-    let model = Model::from_file(&args.model)?;
+    let model = files::read_model(&args.model)?;
     let mode = Mode::from(args.mode);
     let samples = args.data.iter().map(|path| array::read_npy(path)).collect::<Result<Vec<_>, _>>()?;
     let calibration = match (mode.activation_type(), samples.is_empty()) {

@@ -4,7 +4,7 @@ use crate::format;
 use crate::table::{Align, Table};
 use ferrolite::images::Normalization;
 use ferrolite::outputs::{self, Summary};
-use ferrolite::{Error, Interpreter, Model, array, files, inputs, labels};
+use ferrolite::{Error, Interpreter, array, files, inputs, labels};
 use std::fmt::Write;
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ pub fn run(args: &RunArgs) -> Result<(), Error> {
         Some(path) => labels::read(path)?,
         None => labels::embedded(&file).unwrap_or_default(),
     };
-    let mut interpreter = Interpreter::with_options(Model::from_bytes(file)?, args.how.options())?;
+    let mut interpreter = Interpreter::with_options(files::parse_model(&args.model, file)?, args.how.options())?;
     let normalization = (!args.mean.is_empty() || !args.std.is_empty()).then(|| {
         let or = |given: &[f32], default: f32| if given.is_empty() { vec![default] } else { given.to_vec() };
         Normalization { mean: or(&args.mean, 0.0), std: or(&args.std, 1.0) }

@@ -139,7 +139,7 @@ fn errors_name_the_file_and_a_way_out() {
     has(&scratch.fails(1, &["bench", "text.tflite"]), &["error:", "TFL3"]);
     let model = std::fs::read(scratch.path("m.tflite")).unwrap();
     std::fs::write(scratch.path("half.tflite"), &model[..model.len() / 2]).unwrap();
-    has(&scratch.fails(1, &["run", "half.tflite"]), &["error:"]);
+    has(&scratch.fails(1, &["run", "half.tflite"]), &["error: half.tflite: "]);
     has(&scratch.fails(1, &["run", "m.tflite", "--input", "nothing=x.npy"]), &["x.npy"]);
     has(&scratch.fails(1, &["quickstart", "--data", "nowhere"]), &["train-images-idx3-ubyte", "help:"]);
     assert!(!Path::new("nowhere").exists());

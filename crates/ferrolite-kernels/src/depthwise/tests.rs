@@ -105,6 +105,7 @@ fn int_equals_the_definition() {
                 row_scale: &row_scale,
                 row_zero_point: (round % 3 != 0).then_some(&row_zero[..]),
                 rows_per_scale: 0,
+                columns_first: false,
                 min: -1e9,
                 max: 1e9,
             };

@@ -32,7 +32,8 @@ pub(super) struct Bytes {
 
 type Raw = unsafe fn(&Sums<'_>, *mut i32, usize);
 type ToBytes = unsafe fn(&Sums<'_>, &Bytes, *mut i8, usize);
-type ToFloat = unsafe fn(&Sums<'_>, bool, (f32, f32), *mut f32, usize);
+/// The pair of bounds comes with whether the column's scale is multiplied first.
+type ToFloat = unsafe fn(&Sums<'_>, bool, (bool, f32, f32), *mut f32, usize);
 
 /// The epilogues whose vectors fit the tile of a kernel.
 pub(super) struct Finish {
@@ -121,7 +122,7 @@ unsafe fn bytes<V: I32v>(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: usize) {
 }
 
 #[inline(always)]
-unsafe fn float<V: I32v>(t: &Sums<'_>, zeros: bool, range: (f32, f32), out: *mut f32, ldc: usize) {
+unsafe fn float<V: I32v>(t: &Sums<'_>, zeros: bool, how: (bool, f32, f32), out: *mut f32, ldc: usize) {
     for c in (0..t.cols).step_by(V::N) {
         let n = (t.cols - c).min(V::N);
         // SAFETY: the header and the tile are multiples of the vector wide; the output is the caller's contract.
@@ -130,13 +131,15 @@ unsafe fn float<V: I32v>(t: &Sums<'_>, zeros: bool, range: (f32, f32), out: *mut
             let col_sum = V::load(header.add(COL_SUM * t.width));
             let scale = V::load_f32(header.add(SCALE * t.width));
             let bias = V::load_f32(header.add(FLOAT_BIAS * t.width));
-            let (lo, hi) = (V::F::splat(range.0), V::F::splat(range.1));
+            let (columns_first, lo, hi) = (how.0, V::F::splat(how.1), V::F::splat(how.2));
             for (r, &term) in t.row_term.iter().enumerate() {
                 let mut acc = V::load(t.tile[r * t.width + c..].as_ptr()).add(V::splat(term));
                 if zeros {
                     acc = acc.sub(V::splat(t.row_zero[r]).mul(col_sum));
                 }
-                let x = acc.to_f32().mul(V::F::splat(t.row_scale[r]).mul(scale)).add(bias).clamp(lo, hi);
+                let (acc, row) = (acc.to_f32(), V::F::splat(t.row_scale[r]));
+                let scaled = if columns_first { acc.mul(scale).mul(row) } else { acc.mul(row.mul(scale)) };
+                let x = scaled.add(bias).clamp(lo, hi);
                 x.store_n(out.add(r * ldc + c), n);
             }
         }
@@ -145,4 +148,4 @@ unsafe fn float<V: I32v>(t: &Sums<'_>, zeros: bool, range: (f32, f32), out: *mut
 
 isa_table!(RAW = I "gemm_i8_raw" raw(t: &Sums<'_>, out: *mut i32, ldc: usize));
 isa_table!(BYTES = I "gemm_i8_requant" bytes(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: usize));
-isa_table!(FLOAT = I "gemm_i8_float" float(t: &Sums<'_>, zeros: bool, range: (f32, f32), out: *mut f32, ldc: usize));
+isa_table!(FLOAT = I "gemm_i8_float" float(t: &Sums<'_>, zeros: bool, how: (bool, f32, f32), out: *mut f32, ldc: usize));

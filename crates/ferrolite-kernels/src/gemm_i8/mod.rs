@@ -123,8 +123,9 @@ pub enum OutI8<'a> {
         max: i32,
     },
     /// `clamp(f32(acc) · (row_scale[r] · scale[n]) + bias[n], min, max)`, each operation rounded on its own (no fused
-    /// multiply-add, so that every instruction set gives the same bits), where `r` is the row divided by `rows_per_scale`. For
-    /// operands packed with [`ColumnsI8::Float`].
+    /// multiply-add, so that every instruction set gives the same bits), where `r` is the row divided by `rows_per_scale`.
+    /// With `columns_first` the product is `(f32(acc) · scale[n]) · row_scale[r]` instead. For operands packed with
+    /// [`ColumnsI8::Float`].
     F32 {
         /// The output.
         out: &'a mut [f32],
@@ -136,6 +137,8 @@ pub enum OutI8<'a> {
         row_zero_point: Option<&'a [i32]>,
         /// Rows of a group: 1 for a matrix, the pixels of an image for a convolution quantized per image.
         rows_per_scale: usize,
+        /// Order of the two scales; a model that quantizes this output again sees the difference.
+        columns_first: bool,
         /// The lower bound; `f32::NEG_INFINITY` for none.
         min: f32,
         /// The upper bound; `f32::INFINITY` for none.
@@ -205,7 +208,7 @@ pub fn conv2d_i8(pool: &ThreadPool, shape: &ConvShape, input: &[i8], packed: Pac
 enum Sink<'a> {
     I32(Shared<'a, i32>, usize),
     I8(Shared<'a, i8>, usize, epilogue::Bytes),
-    F32(Shared<'a, f32>, usize, &'a [f32], Option<&'a [i32]>, usize, (f32, f32)),
+    F32(Shared<'a, f32>, usize, &'a [f32], Option<&'a [i32]>, usize, (bool, f32, f32)),
 }
 
 impl<'a> Sink<'a> {
@@ -228,13 +231,13 @@ impl<'a> Sink<'a> {
                 assert!(-128 <= min && min <= max && max <= 127, "bounds of the output");
                 Sink::I8(Shared::new(out), ldc, epilogue::Bytes { zero_point, min, max })
             }
-            OutI8::F32 { out, ldc, row_scale, row_zero_point, rows_per_scale, min, max } => {
+            OutI8::F32 { out, ldc, row_scale, row_zero_point, rows_per_scale, columns_first, min, max } => {
                 check(out.len(), ldc);
                 assert!(spec.kind == pack::Kind::Float, "operand packed without scales");
                 let groups = m.div_ceil(rows_per_scale.max(1));
                 assert!(rows_per_scale > 0 && row_scale.len() >= groups, "one scale per group of rows");
                 assert!(row_zero_point.is_none_or(|z| z.len() >= groups), "one zero point per group of rows");
-                Sink::F32(Shared::new(out), ldc, row_scale, row_zero_point, rows_per_scale, (min, max))
+                Sink::F32(Shared::new(out), ldc, row_scale, row_zero_point, rows_per_scale, (columns_first, min, max))
             }
         }
     }

@@ -57,7 +57,16 @@ fn check(
         let row_zero_point = (i == 1).then_some(&zeros[..]);
         call(
             cols,
-            OutI8::F32 { out, ldc, row_scale: &row_scale, row_zero_point, rows_per_scale, min: -9.0, max: 11.0 },
+            OutI8::F32 {
+                out,
+                ldc,
+                row_scale: &row_scale,
+                row_zero_point,
+                rows_per_scale,
+                columns_first: i == 1,
+                min: -9.0,
+                max: 11.0,
+            },
         );
     }
     for i in 0..m {
@@ -72,10 +81,10 @@ fn check(
             let q = multiply_by_quantized_multiplier(acc, c.multiplier[j], c.shift[j]);
             let q = q.wrapping_add(zero_point).clamp(min, max);
             assert_eq!(i32::from(bytes[at]), q, "{acc} {} {}", c.multiplier[j], c.shift[j]);
-            let scale = row_scale[i / rows_per_scale] * c.scale[j];
-            let f = (want[i * n + j] as f32 * scale + c.fbias[j]).clamp(-9.0, 11.0);
+            let (row, column) = (row_scale[i / rows_per_scale], c.scale[j]);
+            let f = (want[i * n + j] as f32 * (row * column) + c.fbias[j]).clamp(-9.0, 11.0);
             assert_eq!(float[0][at], f);
-            let f = (moved[i * n + j] as f32 * scale + 0.0).clamp(-9.0, 11.0);
+            let f = (moved[i * n + j] as f32 * column * row + 0.0).clamp(-9.0, 11.0);
             assert_eq!(float[1][at], f);
         }
     }
@@ -194,6 +203,7 @@ fn no_channels_and_no_pixels_are_no_trouble() {
             row_scale: &[1.0; 2],
             row_zero_point: Some(&[1, 2]),
             rows_per_scale: 4,
+            columns_first: false,
             min: -9.0,
             max: 9.0,
         };

@@ -6,10 +6,12 @@ mod optimizer;
 mod pool_grad;
 #[cfg(test)]
 mod tests;
+mod weight_grad;
 
 pub use col2im::col2im;
 pub use optimizer::{Adam, Sgd, adam_step, sgd_step};
 pub use pool_grad::{avg_pool2d_grad, max_pool2d_grad};
+pub use weight_grad::{conv2d_weight_grad, conv2d_weight_grad_kernel};
 
 use crate::elementwise::GRAIN;
 use crate::isa::{Isa, pick};

@@ -224,6 +224,7 @@ impl Kernel for Integer {
                         row_scale: &scales[left * m..],
                         row_zero_point: self.asymmetric.then_some(&zeros[left * m..]),
                         rows_per_scale: 1,
+                        columns_first: false,
                         min: f32::NEG_INFINITY,
                         max: f32::INFINITY,
                     },

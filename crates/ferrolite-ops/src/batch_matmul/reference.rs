@@ -73,5 +73,6 @@ pub fn linear(node: &NodeView<'_>, p: &Problem) -> Linear {
         real_requant: false,
         narrow_sums: false,
         asymmetric: options(node).asymmetric_quantize_inputs,
+        columns_first: false,
     }
 }

@@ -396,6 +396,7 @@ impl Kernel for Hybrid {
                 row_scale: scales,
                 row_zero_point: linear.asymmetric.then_some(&*zeros),
                 rows_per_scale: product.rows_per_scale(),
+                columns_first: linear.columns_first,
                 min: self.range.0,
                 max: self.range.1,
             };

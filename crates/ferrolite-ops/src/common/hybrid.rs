@@ -26,11 +26,13 @@ fn symmetric_parameters(range: f32) -> (RowQuantization, f32) {
 
 /// −128..=127 stand for the range widened to hold 0, with a zero point nudged to the end of smaller error.
 fn asymmetric_parameters(min: f32, max: f32) -> (RowQuantization, f32) {
-    let (low, high) = (f64::from(min.min(0.0)), f64::from(max.max(0.0)));
+    let (low, high) = (min.min(0.0), max.max(0.0));
     if low == high {
         return (RowQuantization { scale: 1.0, zero_point: 0 }, 0.0);
     }
-    let scale = (high - low) / 255.0;
+    // LiteRT takes the width of the range in float32, the rest in float64.
+    let scale = f64::from(high - low) / 255.0;
+    let (low, high) = (f64::from(low), f64::from(high));
     let from_low = -128.0 - low / scale;
     let from_high = 127.0 - high / scale;
     let zero_point = if 128.0 + (low / scale).abs() < 127.0 + (high / scale).abs() { from_low } else { from_high }
@@ -58,7 +60,9 @@ pub fn quantize_row(
     }
     let (parameters, inverse) = row_parameters(min, max, asymmetric);
     let lowest = if asymmetric { -128 } else { -127 };
-    let offset = parameters.zero_point as f32;
-    row().for_each(|i| quantized[i] = ((offset + values[i] * inverse).round() as i32).clamp(lowest, 127) as i8);
+    // Rounded before the zero point is added, as LiteRT's vector code does; its portable code rounds the sum.
+    let quantize =
+        |x: f32| ((x * inverse).round() as i32).saturating_add(parameters.zero_point).clamp(lowest, 127) as i8;
+    row().for_each(|i| quantized[i] = quantize(values[i]));
     parameters
 }

@@ -141,6 +141,8 @@ pub struct Linear {
     pub narrow_sums: bool,
     /// Hybrid: quantizes the activations asymmetrically.
     pub asymmetric: bool,
+    /// Hybrid: y = (sum · weight scale) · row scale rather than sum · (row scale · weight scale).
+    pub columns_first: bool,
 }
 
 /// Scale and zero point of a quantized tensor, checked.
@@ -263,8 +265,10 @@ impl Linear {
                 }
                 let out = io.outputs[0].slice::<f32>()?;
                 let emit = |site: Site, sum: i32| {
-                    let scale = f32::from_bits(parameters[site.row][0]) * scales[site.channel];
-                    let y = sum as f32 * scale + bias.map_or(0.0, |b| b[site.channel]);
+                    let (row, column) = (f32::from_bits(parameters[site.row][0]), scales[site.channel]);
+                    let scaled =
+                        if self.columns_first { sum as f32 * column * row } else { sum as f32 * (row * column) };
+                    let y = scaled + bias.map_or(0.0, |b| b[site.channel]);
                     out[site.index] = clamp(y, low, high);
                 };
                 let load = |x: i8, row: usize| i32::from(x).wrapping_sub(parameters[row][1] as i32);

@@ -12,7 +12,7 @@ use ferrolite_model::{
 use smallvec::SmallVec;
 
 /// A tensor with its data.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TestTensor {
     /// Element type.
     pub ty: TensorType,
@@ -66,6 +66,8 @@ pub enum Pick {
     Fast,
 }
 
+const NO_FAST_KERNEL: &str = "no fast kernel";
+
 /// Infers, prepares and runs. `outputs` gives types and quantization of the outputs.
 pub fn run(
     op: &dyn OpDef,
@@ -113,7 +115,7 @@ pub fn run(
         Pick::Reference => op.reference(&node)?,
         Pick::Fast => {
             let fast: Option<&FastKernel> = op.fast().iter().find(|f| (f.supports)(&node));
-            let fast = fast.ok_or_else(|| OpError::unsupported("no fast kernel"))?;
+            let fast = fast.ok_or_else(|| OpError::unsupported(NO_FAST_KERNEL))?;
             (fast.prepare)(&node, Isa::detect())?
         }
     };
@@ -182,11 +184,11 @@ pub fn evaluate(model: &Model, inputs: &[TestTensor], wanted: &[TensorId], pick:
         let inputs: Vec<TestTensor> =
             node.inputs.iter().flatten().map(|&id| values[id].clone().expect("nodes are in order")).collect();
         let outputs: Vec<_> = node.outputs.iter().map(|&id| (graph.tensors[id].ty, None)).collect();
-        let mut results = Err(OpError::unsupported("not yet"));
-        if let Pick::Fast = pick {
-            results = run(op, &node.options, &inputs, &outputs, Pick::Fast);
+        let mut results = run(op, &node.options, &inputs, &outputs, pick);
+        // Only operators without a fast kernel for the node fall back.
+        if results == Err(OpError::unsupported(NO_FAST_KERNEL)) {
+            results = run(op, &node.options, &inputs, &outputs, Pick::Reference);
         }
-        let results = results.or_else(|_| run(op, &node.options, &inputs, &outputs, Pick::Reference));
         let results = results.unwrap_or_else(|e| panic!("{}: {e}", op.id()));
         node.outputs.iter().zip(results).for_each(|(&id, value)| values[id] = Some(value));
     }

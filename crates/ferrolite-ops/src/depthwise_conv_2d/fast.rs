@@ -124,6 +124,7 @@ impl Kernel for Bytes {
                 row_scale: scales,
                 row_zero_point: Some(zeros),
                 rows_per_scale: self.shape.out_h * self.shape.out_w,
+                columns_first: false,
                 min: self.range.0,
                 max: self.range.1,
             };

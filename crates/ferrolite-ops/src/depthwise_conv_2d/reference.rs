@@ -53,6 +53,7 @@ pub fn linear(node: &NodeView<'_>, p: &Problem) -> Result<Linear, OpError> {
         real_requant: false,
         narrow_sums: false,
         asymmetric: true,
+        columns_first: false,
     })
 }
 

@@ -2,11 +2,14 @@
 
 use super::infer::{is_shuffled, options, problem};
 use super::reference::linear;
+use super::swapped::SWAPPED;
 use crate::common::fast_linear::{Plan, Product, types_supported};
 use crate::op::{FastKernel, NodeView};
 
-/// One kernel for float, int8, uint8 and hybrid.
-pub const FAST: &[FastKernel] = &[FastKernel {
+/// One kernel for float, int8, uint8 and hybrid, and one for training.
+pub const FAST: &[FastKernel] = &[SWAPPED, GEMM];
+
+const GEMM: FastKernel = FastKernel {
     name: "gemm",
     supports,
     prepare: |node, isa| {
@@ -14,7 +17,7 @@ pub const FAST: &[FastKernel] = &[FastKernel {
         let product = Product::Matrix { m: p.rows, k: p.depth, n: p.units };
         Plan { name: "fully_connected", linear: linear(node, p)?, product, groups: 1, rows: p.rows }.prepare(node, isa)
     },
-}];
+};
 
 fn supports(node: &NodeView<'_>) -> bool {
     let Ok(p) = problem(node) else { return false };

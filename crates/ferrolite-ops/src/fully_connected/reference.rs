@@ -51,6 +51,7 @@ pub fn linear(node: &NodeView<'_>, p: Problem) -> Result<Linear, OpError> {
         real_requant: !fixed,
         narrow_sums: options.quantized_bias_type == SchemaType::INT32,
         asymmetric: options.asymmetric_quantize_inputs,
+        columns_first: false,
     })
 }
 

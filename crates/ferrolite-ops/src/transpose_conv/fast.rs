@@ -286,6 +286,7 @@ impl Kernel for Phases {
                         row_scale: scales,
                         row_zero_point: Some(zeros),
                         rows_per_scale: phase.shape.out_h * phase.shape.out_w,
+                        columns_first: false,
                         min: self.range.0,
                         max: self.range.1,
                     };

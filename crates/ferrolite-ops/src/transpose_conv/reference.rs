@@ -55,6 +55,7 @@ pub fn linear(node: &NodeView<'_>, p: &Problem) -> Result<Linear, OpError> {
         real_requant: false,
         narrow_sums: options(node)?.quantized_bias_type == SchemaType::INT32,
         asymmetric: true,
+        columns_first: false,
     })
 }
 

@@ -14,6 +14,10 @@ use std::collections::{HashMap, HashSet};
 /// Biases are kept within half of what an accumulator holds (int32, and the 47 bits that int16 requantization takes).
 const BIAS_LIMIT: (f64, f64) = ((1u64 << 30) as f64, (1u64 << 46) as f64);
 
+/// Magnitudes from here on stand for infinity (masks of attention and pooling): a range that held one would leave a single
+/// step for all other values, and LiteRT ends the process on some of the multipliers.
+const INFINITE: f32 = 1e8;
+
 /// What a node is to this pass.
 enum Class {
     /// Computes in integers by this rule.
@@ -51,6 +55,7 @@ pub(super) fn decide(
     let groups = Groups::new(graph.graph.tensors.len());
     let (fixed, ranges, fixed_in) = Default::default();
     let mut decider = Decider { graph, options, calibration, ty, classes, groups, fixed, ranges, fixed_in };
+    decider.leave_infinities();
     if !decider.classes.iter().any(|class| matches!(class, Class::Integer(_))) {
         // Nothing asks for ranges.
         let nodes = decider.nodes().map(|(index, node)| decider.plan_kept(index, node)).collect();
@@ -145,6 +150,37 @@ impl<'a> Decider<'a> {
     fn float_outputs(&self, node: &'a Node) -> impl Iterator<Item = TensorId> + use<'a> {
         let tensors = &self.graph.graph.tensors;
         node.outputs.iter().copied().filter(|&id| tensors[id].ty == TensorType::Float32)
+    }
+
+    /// Leaves nodes in float that read or compute values which stand for infinity.
+    fn leave_infinities(&mut self) {
+        let infinite = |id: TensorId| {
+            let range = match self.graph.constant_range(id) {
+                Some(range) => range.unwrap_or((0.0, f32::INFINITY)),
+                None => self.calibration.range(id)?,
+            };
+            let reached = if -range.0 > range.1 { range.0 } else { range.1 };
+            (reached.abs() >= INFINITE).then_some((id, reached))
+        };
+        let mut found = Vec::new();
+        for (index, node) in self.nodes() {
+            let Some((rule, activations)) = self.rule(index, node) else { continue };
+            let mut reads = activations.iter().filter_map(|&i| infinite(node.inputs[i]?));
+            let computes = || {
+                let quantized = matches!(rule.output, OutputRule::Free | OutputRule::SameAsInput);
+                self.float_outputs(node).filter(|_| quantized).find_map(infinite)
+            };
+            if let Some((id, reached)) = reads.next().or_else(computes) {
+                let name = self.graph.name(id);
+                found.push((
+                    index,
+                    format!("{name:?} reaches {reached:e}, which leaves no resolution for other values"),
+                ));
+            }
+        }
+        for (index, reason) in found {
+            self.classes[index] = Class::Float(reason);
+        }
     }
 
     /// Leaves nodes in float that gain nothing: those that only move or compare values which come from, and go to, nodes

@@ -38,6 +38,12 @@ pub(super) fn dynamic_range(
         let (Some(values), Some(channels)) = (graph.finite_constant(id), graph.channels(id, axis)) else { continue };
         planned.inputs[weights.input] = Form::Weights { axis, scales: weight_scales(&values?, channels) };
         planned.decision = Decision::Hybrid;
+        // Hybrid kernels want a bias that is constant from the beginning.
+        for (input, form) in node.inputs.iter().zip(&mut planned.inputs) {
+            if *form == Form::AsIs && input.is_some_and(|id| graph.is_widened_constant(id)) {
+                *form = Form::Constant;
+            }
+        }
     }
     Ok(plan)
 }
@@ -68,7 +74,8 @@ fn is_hybrid(graph: &Graph<'_>, node: &Node) -> bool {
     let converts = matches!(graph.builtin(node), BuiltinOperator::QUANTIZE | BuiltinOperator::DEQUANTIZE);
     let has_scales = |id: &TensorId| {
         let tensor = &graph.graph.tensors[*id];
-        !tensor.ty.is_float() && tensor.quantization.as_ref().is_some_and(|q| !q.scale.is_empty())
+        !tensor.ty.is_float()
+            && tensor.quantization.as_ref().is_some_and(|q| !q.scale.is_empty() || q.details.is_some())
     };
     !converts && node.inputs.iter().flatten().any(has_scales)
 }

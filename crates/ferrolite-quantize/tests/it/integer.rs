@@ -289,3 +289,33 @@ fn random_networks_stay_close_to_float() {
         }
     }
 }
+
+/// An attention mask: logits plus -3.4e38 where nothing is to be seen.
+#[test]
+fn values_that_stand_for_infinity_stay_in_float() {
+    let mut net = Net::new(23);
+    let x = net.input("x", &[1, 16]);
+    let logits = net.dense(x, 8, "logits");
+    let hidden: Vec<f32> = (0..8).map(|i| if i % 2 == 0 { 0.0 } else { f32::MIN }).collect();
+    let mask = net.b.constant_f32("mask", &[1, 8], &hidden);
+    let masked = net.add(logits, mask, "masked");
+    let p = net.softmax(masked, "p");
+    let y = net.dense(p, 4, "y");
+    let model = net.finish(&[y]);
+    let result = in_mode(&model, Mode::Int8);
+    let wanted = [
+        "QUANTIZE",
+        "FULLY_CONNECTED v4",
+        "DEQUANTIZE v2",
+        "ADD",
+        "SOFTMAX",
+        "QUANTIZE",
+        "FULLY_CONNECTED v4",
+        "DEQUANTIZE v2",
+    ];
+    assert_eq!(operators(&result), wanted);
+    let snr = fidelity(&model, &result);
+    assert!(snr > 30.0, "{snr} dB");
+    let error = quantize(&model, &Options::new(Mode::Int8Only), Some(&calibrate(&model))).unwrap_err().to_string();
+    assert!(error.contains("\"mask\" reaches -3.4028235e38"), "{error}");
+}

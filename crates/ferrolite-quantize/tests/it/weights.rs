@@ -103,3 +103,17 @@ fn a_weight_that_is_not_finite_is_named() {
     let error = quantize(&net.finish(&[y]), &Options::new(Mode::DynamicRange), None).unwrap_err().to_string();
     assert!(error.contains("\"broken\"") && error.contains("element 70 is NaN"), "{error}");
 }
+
+/// float16 weights behind a DEQUANTIZE are weights too; the bias of a hybrid node becomes a plain constant again.
+#[test]
+fn float16_models_quantize_further() {
+    let model = classifier(7);
+    let half = in_mode(&model, Mode::Float16);
+    let hybrid = quantized(&half, &Options { min_weight_elements: 1, ..Options::new(Mode::DynamicRange) });
+    assert_eq!(operators(&hybrid), ["CONV_2D v5", "MAX_POOL_2D", "RESHAPE", "FULLY_CONNECTED v12", "SOFTMAX"]);
+    assert_eq!(tensor(&hybrid, "dense/b").ty, TensorType::Float32);
+    assert!(fidelity(&model, &hybrid) > 30.0);
+    let int8 = in_mode(&half, Mode::Int8Only);
+    assert_eq!(operators(&int8), operators(&in_mode(&model, Mode::Int8Only)));
+    assert!(fidelity(&model, &int8) > 30.0);
+}

@@ -24,7 +24,7 @@ impl Rng {
     }
 }
 
-/// Raw bytes of `elements` random elements: floats in [-1, 1), narrow integers over their whole range, others small.
+/// Raw bytes of `elements` random elements: floats in [-1, 1), narrow integers over their whole range, others 0 or 1 (indices stay in range).
 pub fn random_bytes(rng: &mut Rng, ty: TensorType, elements: usize) -> Vec<u8> {
     let mut out = Vec::new();
     for _ in 0..elements {
@@ -35,8 +35,8 @@ pub fn random_bytes(rng: &mut Rng, ty: TensorType, elements: usize) -> Vec<u8> {
                 // Small normal numbers of either format.
                 out.extend((0x3800u16 | (rng.next() as u16 & 0x83ff)).to_le_bytes());
             }
-            TensorType::Int32 | TensorType::UInt32 => out.extend(((rng.next() % 100) as i32).to_le_bytes()),
-            TensorType::Int64 | TensorType::UInt64 => out.extend(((rng.next() % 100) as i64).to_le_bytes()),
+            TensorType::Int32 | TensorType::UInt32 => out.extend(((rng.next() % 2) as i32).to_le_bytes()),
+            TensorType::Int64 | TensorType::UInt64 => out.extend(((rng.next() % 2) as i64).to_le_bytes()),
             TensorType::Bool => out.push((rng.next() & 1) as u8),
             _ => out.extend((0..ty.bits().div_ceil(8)).map(|_| rng.next() as u8)),
         }

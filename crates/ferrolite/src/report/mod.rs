@@ -67,12 +67,14 @@ impl<'a> Report<'a> {
         let _ = write!(
             out,
             "<header><h1>One network, five files</h1><p class=lead>A convolutional network of {} parameters, trained on \
-             {train} images of {} for {} epochs in {:.1} s, then quantized four ways. Every file was run over the same \
-             {test} test images.</p></header>",
+             {} images ({}) for {} epochs in {:.1} s, then quantized four ways. Every file was run over the same {} test \
+             images.</p></header>",
             thousands(self.parameters),
+            thousands(train as u64),
             escape(&self.dataset.name),
             self.epochs.len(),
-            self.training_time.as_secs_f64()
+            self.training_time.as_secs_f64(),
+            thousands(test as u64)
         );
         let (Some(float), Some(int8)) = (self.variants.first(), self.variant("int8")) else { return };
         let fastest = self.variants.iter().min_by(|a, b| latency(a).total_cmp(&latency(b))).unwrap_or(float);
@@ -116,7 +118,7 @@ impl<'a> Report<'a> {
             out,
             "</tbody></table></div><p class=note>Latency is that of one image on one thread. With {} test images, accuracy is known \
              to about ±{error:.1} points.</p></section>",
-            self.dataset.test.len()
+            thousands(self.dataset.test.len() as u64)
         );
     }
 
@@ -164,8 +166,8 @@ impl<'a> Report<'a> {
         let losses = series(&|e| e.scores.loss.into(), &|e| e.validation.map_or(f64::NAN, |v| v.loss.into()));
         let accuracies = series(&|e| accuracy(e.scores.accuracy), &|e| accuracy(e.validation.and_then(|v| v.accuracy)));
         let (loss, accuracy) = (
-            svg::epochs(&losses, "loss", "", "Loss by epoch"),
-            svg::epochs(&accuracies, "accuracy", " %", "Accuracy by epoch"),
+            svg::epochs(480.0, &losses, "loss", "", "Loss by epoch"),
+            svg::epochs(480.0, &accuracies, "accuracy", " %", "Accuracy by epoch"),
         );
         let speed =
             self.dataset.train.len() as f64 * self.epochs.len() as f64 / self.training_time.as_secs_f64().max(1e-9);

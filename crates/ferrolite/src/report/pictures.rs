@@ -74,6 +74,9 @@ fn strip(
         }
         out.push_str("</figure>");
     }
-    out.push_str("</div></section>");
+    out.push_str(
+        "</div><p class=note>Above: the true class. Below: the float model's three likeliest classes; where another file \
+         says something else, it is named.</p></section>",
+    );
     Ok(())
 }

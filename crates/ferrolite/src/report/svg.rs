@@ -98,7 +98,8 @@ impl Frame {
 /// A tick's label with as many decimals as the axis' steps need.
 fn label(tick: f64, axis: &Axis) -> String {
     let step = axis.ticks.get(1).map_or(1.0, |second| second - axis.ticks[0]);
-    let decimals = (0..6).find(|&d| (step * 10f64.powi(d)).fract().abs() < 1e-6).unwrap_or(6) as usize;
+    let is_whole = |v: f64| (v - v.round()).abs() < 1e-6 * v.abs().max(1.0);
+    let decimals = (0..6).find(|&d| is_whole(step * 10f64.powi(d))).unwrap_or(6) as usize;
     let text = format!("{tick:.decimals$}");
     if text.trim_start_matches(['-', '0', '.']).is_empty() { "0".to_owned() } else { text.replace('-', "−") }
 }
@@ -134,16 +135,23 @@ pub struct Bubble<'a> {
     pub hint: String,
 }
 
-/// A scatter plot of bubbles with their names. Bubbles that nearly coincide have their names apart from each other.
+/// A rectangle that a name or a bubble takes: left, top, right, bottom.
+type Place = (f64, f64, f64, f64);
+
+fn overlap(a: &Place, b: &Place) -> bool {
+    a.0 < b.2 && b.0 < a.2 && a.1 < b.3 && b.1 < a.3
+}
+
+/// A scatter plot of bubbles with their names.
 pub fn bubbles(bubbles: &[Bubble<'_>], x_title: &str, y_title: &str, unit: &str, title: &str) -> String {
     const GREATEST: f64 = 26.0;
-    let (width, height) = (760.0, 400.0);
-    let frame = Frame { x: 70.0, y: 46.0, width: width - 180.0, height: height - 110.0 };
+    let (width, height) = (960.0, 360.0);
+    let frame = Frame { x: 70.0, y: 40.0, width: width - 110.0, height: height - 96.0 };
     let x = Axis::covering(bubbles.iter().map(|b| b.at.0), 6, true);
     // Room for the bubbles themselves above and below.
-    let (low, high) =
-        bubbles.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), b| (l.min(b.at.1), h.max(b.at.1)));
-    let space = ((high - low) * 0.25).max(high.abs() * 0.001);
+    let bounds = |(low, high): (f64, f64), b: &Bubble<'_>| (low.min(b.at.1), high.max(b.at.1));
+    let (low, high) = bubbles.iter().fold((f64::INFINITY, f64::NEG_INFINITY), bounds);
+    let space = ((high - low) * 0.3).max(high.abs() * 0.001);
     let y = Axis::covering([low - space, high + space], 5, false);
     let mut out = String::new();
     open(&mut out, width, height, title);
@@ -151,29 +159,48 @@ pub fn bubbles(bubbles: &[Bubble<'_>], x_title: &str, y_title: &str, unit: &str,
     let place = |b: &Bubble<'_>| (frame.px(&x, b.at.0), frame.py(&y, b.at.1), GREATEST * b.area.max(0.0).sqrt());
     let mut order: Vec<&Bubble<'_>> = bubbles.iter().collect();
     order.sort_by(|a, b| b.area.total_cmp(&a.area));
+    let mut taken: Vec<Place> = Vec::new();
     for bubble in &order {
         let (cx, cy, r) = place(bubble);
         let (class, hint) = (bubble.class, escape(&bubble.hint));
-        let _ = write!(
-            out,
-            "<circle class=\"bubble {class}\" cx={cx:.1} cy={cy:.1} r={r:.1}><title>{hint}</title></circle>"
-        );
+        let _ = write!(out, "<circle class=\"bubble {class}\" cx={cx:.1} cy={cy:.1} r={r:.1}>");
+        let _ = write!(out, "<title>{hint}</title></circle>");
+        taken.push((cx - r, cy - r, cx + r, cy + r));
     }
-    order.sort_by(|a, b| place(a).1.total_cmp(&place(b).1));
-    let mut taken: Vec<(f64, f64)> = Vec::new();
     for bubble in &order {
         let (cx, cy, r) = place(bubble);
-        let tx = cx + r + 6.0;
-        let mut ty = cy + 4.0;
-        while taken.iter().any(|&(ox, oy)| (ox - tx).abs() < 90.0 && (oy - ty).abs() < 17.0) {
-            ty += 3.0;
+        let name_width = 8.6 * bubble.name.chars().count() as f64;
+        let (tx, ty) = name_place((cx, cy, r), name_width, width, &taken);
+        taken.push((tx, ty - 12.0, tx + name_width, ty + 4.0));
+        if (ty - cy).abs() > r + 20.0 {
+            // A thin line leads from a far name to its bubble.
+            let (x1, y1) = (tx + name_width / 2.0, if ty > cy { ty - 13.0 } else { ty + 5.0 });
+            let y2 = if ty > cy { cy + r } else { cy - r };
+            let class = bubble.class;
+            let _ = write!(out, "<line class=\"lead {class}\" x1={x1:.1} y1={y1:.1} x2={cx:.1} y2={y2:.1} />");
         }
-        taken.push((tx, ty));
         let name = escape(bubble.name);
         let _ = write!(out, "<text class=\"name {}\" x={tx:.1} y={ty:.1}>{name}</text>", bubble.class);
     }
     close(&mut out);
     out
+}
+
+/// Where a name can stand free: beside its bubble, above or below it, or further away; left end and baseline.
+fn name_place((cx, cy, r): (f64, f64, f64), name_width: f64, width: f64, taken: &[Place]) -> (f64, f64) {
+    let (right, left, middle) = (cx + r + 6.0, cx - r - 6.0 - name_width, cx - name_width / 2.0);
+    let mut candidates = vec![(right, cy + 4.0), (left, cy + 4.0)];
+    for step in 0..6 {
+        let away = r + 8.0 + 18.0 * f64::from(step);
+        for x in [middle, cx - name_width, cx] {
+            candidates.extend([(x, cy - away), (x, cy + away + 10.0)]);
+        }
+    }
+    let is_free = |&(x, y): &(f64, f64)| {
+        let own = (x, y - 12.0, x + name_width, y + 4.0);
+        x > 75.0 && x + name_width < width && y > 20.0 && !taken.iter().any(|other| overlap(&own, other))
+    };
+    candidates.into_iter().find(is_free).unwrap_or((right, cy + 4.0))
 }
 
 /// One line of a line chart: name, colour class and values from epoch 1 on.
@@ -186,10 +213,11 @@ pub struct Series<'a> {
     pub values: Vec<f64>,
 }
 
-/// A line chart over epochs.
-pub fn epochs(series: &[Series<'_>], y_title: &str, unit: &str, title: &str) -> String {
-    let (width, height) = (440.0, 270.0);
-    let frame = Frame { x: 58.0, y: 40.0, width: width - 140.0, height: height - 96.0 };
+/// A line chart over epochs, for a place about `width` wide.
+pub fn epochs(width: f64, series: &[Series<'_>], y_title: &str, unit: &str, title: &str) -> String {
+    let height = 270.0;
+    let names = series.iter().map(|s| 8.0 * s.name.chars().count() as f64).fold(0.0, f64::max);
+    let frame = Frame { x: 58.0, y: 40.0, width: width - 76.0 - names, height: height - 96.0 };
     let count = series.iter().map(|s| s.values.len()).max().unwrap_or(0);
     let step = count.div_ceil(10).max(1);
     let ticks = (1..=count.max(1)).filter(|i| i % step == 0 || count <= 10).map(|i| i as f64).collect();

@@ -109,7 +109,7 @@ impl Linear {
         let _ = write!(body, "<section><h2>Predictions</h2>{}</section>", self.chart());
         let log: Vec<f64> = self.losses.iter().map(|&loss| f64::from(loss.max(1e-12)).log10()).collect();
         let series = [Series { name: "", class: "c0", values: log }];
-        let chart = svg::epochs(&series, "log₁₀ of the mean squared error", "", "Loss by epoch");
+        let chart = svg::epochs(760.0, &series, "log₁₀ of the mean squared error", "", "Loss by epoch");
         let _ = write!(body, "<section><h2>Loss</h2>{chart}</section>");
         page("y = 2x − 1", &body)
     }

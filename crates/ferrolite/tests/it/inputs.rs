@@ -14,7 +14,7 @@ fn sum() -> Model {
     let x = b.input("x", TensorType::Float32, &[-1, 2]);
     let y = b.input("y", TensorType::Float32, &[-1, 2]);
     let z = b.tensor("z", TensorType::Float32, &[-1, 2]);
-    let options = BuiltinOptions::AddOptions(Box::new(schema::AddOptionsT::default()));
+    let options = BuiltinOptions::AddOptions(Box::<schema::AddOptionsT>::default());
     b.node(BuiltinOperator::ADD, 1, options, &[Some(x), Some(y)], &[z]);
     b.output(z);
     b.signature_named("serving_default", &[("left", x), ("right", y)], &[("sum", z)]);

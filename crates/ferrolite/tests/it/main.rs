@@ -12,6 +12,7 @@ use std::path::PathBuf;
 pub struct Scratch(pub PathBuf);
 
 impl Scratch {
+    /// Makes the folder.
     pub fn new(name: &str) -> Scratch {
         let dir = std::env::temp_dir().join(format!("ferrolite-it-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
