@@ -1,7 +1,7 @@
 //! The Python wheel: built by maturin, installed into the checkout's environment, tested there.
 
 use crate::{command, python, root, run};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const MANIFEST: &str = "crates/ferrolite-python/Cargo.toml";
@@ -11,7 +11,7 @@ const TESTS: &str = "crates/ferrolite-python/tests";
 const MATURIN: &str = "maturin>=1.16,<2";
 
 /// What the tests need: the peer for comparisons, and a package that ferrolite uses where it is installed.
-const FOR_TESTS: &[&str] = &[MATURIN, "numpy", "pytest", "ml_dtypes", "ai-edge-litert==2.3.0"];
+pub(crate) const FOR_TESTS: &[&str] = &[MATURIN, "numpy", "pytest", "ml_dtypes", "ai-edge-litert==2.3.0"];
 
 /// Builds the release wheel and installs it into `.venv`.
 pub(crate) fn wheel() -> Result<(), String> {
@@ -22,23 +22,15 @@ pub(crate) fn wheel() -> Result<(), String> {
     Ok(())
 }
 
-/// Builds and installs the wheel, and gives the command that tests it, which prints `N passed, N failed, N skipped`.
-///
-/// # Errors
-/// Why there is no environment (no Python, no network), or why the wheel cannot be built.
-pub(crate) fn pytest() -> Result<Command, String> {
-    let python = python::with_packages(FOR_TESTS)?;
-    build(&python)?;
+/// Builds the wheel, installs it into the environment with [`FOR_TESTS`], and gives the command that tests it, which
+/// prints `N passed, N failed, N skipped`.
+pub(crate) fn pytest(python: &Path) -> Result<Command, String> {
+    build(python)?;
     Ok(command(python, &["-m", "pytest", "--quiet", "--rootdir", TESTS, TESTS]))
 }
 
-/// Whether there is a Python to build for; an error says why not.
-pub(crate) fn available() -> Result<(), String> {
-    python::with_packages(FOR_TESTS).map(drop)
-}
-
 /// Builds the wheel and installs it; the path of the wheel.
-fn build(python: &PathBuf) -> Result<PathBuf, String> {
+fn build(python: &Path) -> Result<PathBuf, String> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir));
     let out = target.join("wheels");
     let _ = std::fs::remove_dir_all(&out);

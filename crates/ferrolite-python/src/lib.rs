@@ -1,7 +1,7 @@
 //! The Python face: `ferrolite._ferrolite`.
 //!
 //! What programs import is `python/ferrolite`; this library gives it the interpreter with the semantics and message texts
-//! of `tf.lite` ([`wrapper`]), and the quantizer, the trainer and the tools of the façade. Everything that computes
+//! of `tf.lite` (`wrapper`), and the quantizer, the trainer and the tools of the façade. Everything that computes
 //! releases the interpreter lock.
 
 #![deny(missing_docs)]

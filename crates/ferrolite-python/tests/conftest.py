@@ -12,8 +12,8 @@ from ferrolite import train
 
 def opsuite():
     """The folder of conformance cases, or None."""
-    root = pathlib.Path(__file__).resolve().parents[3]
-    for folder in (os.environ.get("FERROLITE_OPSUITE"), root.parent / "shared" / "opsuite"):
+    above = pathlib.Path(__file__).resolve().parents
+    for folder in (os.environ.get("FERROLITE_OPSUITE"), *(up / "shared" / "opsuite" for up in above)):
         if folder and (pathlib.Path(folder) / "index.json").is_file():
             return pathlib.Path(folder)
     return None
