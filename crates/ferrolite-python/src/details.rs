@@ -54,8 +54,10 @@ fn quantization<'py>(py: Python<'py>, model: &Model, subgraph: usize, tensor: &T
     if let Some(QuantizationDetailsT::BlockwiseQuantization(blocks)) = &given.details {
         block_size = blocks.block_size;
         let tensors = &model.subgraphs[subgraph].tensors;
-        let stored = usize::try_from(blocks.scales).ok().and_then(|id| model.constant(tensors.get(id)?));
-        if let Some(bytes) = stored {
+        let found = usize::try_from(blocks.scales).ok().and_then(|id| tensors.get(id));
+        if let Some((tensor, bytes)) = found.and_then(|t| Some((t, model.constant(t)?))) {
+            // Blocks are symmetric.
+            zero_points = vec![0; tensor.elements().unwrap_or(0)];
             scales = array::copy(py, dtype::dtype(py, TensorType::Float16)?, &[bytes.len() / 2], bytes)?;
         }
     }

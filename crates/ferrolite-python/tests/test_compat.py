@@ -62,6 +62,12 @@ def test_in_process(network_file):
     python("-c", code)
 
 
+def test_the_rest_of_tensorflow():
+    code = "import ferrolite.compat as c; c.install()\nimport tensorflow as tf\ntf.keras"
+    failed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "AttributeError: tensorflow.keras: TensorFlow is not installed" in failed.stderr
+
+
 def test_command_line(network_file):
     assert "CONV_2D" in python("-m", "ferrolite", "info", network_file)
     failed = subprocess.run([sys.executable, "-m", "ferrolite", "info", "/nope"], capture_output=True, text=True)

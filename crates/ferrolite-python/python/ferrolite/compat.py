@@ -86,10 +86,16 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module: types.ModuleType) -> None:
         name = module.__name__
         vars(module).update({k: v for k, v in self.modules[name].items() if not k.startswith("__") or k in _EMPTY})
+        if name == "tensorflow":
+            module.__getattr__ = _not_there
         for other in self.modules:
             # `import tensorflow` alone gives `tensorflow.lite`.
             if other.rpartition(".")[0] == name and name.startswith("tensorflow"):
                 importlib.import_module(other)
+
+
+def _not_there(name: str):
+    raise AttributeError(f"tensorflow.{name}: TensorFlow is not installed, and ferrolite stands in for tensorflow.lite only")
 
 
 _installed: _Finder | None = None
