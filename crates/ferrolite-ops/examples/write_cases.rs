@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let name = name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', "_");
             // Some names differ only in characters that a file name cannot hold.
             count += 1;
-            case.model.write_file(&dir.join(format!("{name}__{count}.tflite")))?;
+            case.model.write_file(dir.join(format!("{name}__{count}.tflite")))?;
         }
     }
     println!("{count} cases");

@@ -63,7 +63,6 @@ fn difference(ty: TensorType, got: &[u8], want: &[u8]) -> Option<String> {
     }
     let (got, want) = (copy_elements::<f32>(got), copy_elements::<f32>(want));
     let largest = want.iter().filter(|x| x.is_finite()).fold(0.0f32, |m, x| m.max(x.abs()));
-    let far = |(a, b): (&f32, &f32)| a != b && !(a.is_nan() && b.is_nan()) && !((a - b).abs() <= FLOAT_BOUND * largest);
-    let at = got.iter().zip(&want).position(far)?;
+    let at = got.iter().zip(&want).position(|(&a, &b)| !inputs::close(a, b, FLOAT_BOUND * largest))?;
     Some(format!("element {at} is {}, not {} (largest {largest})", got[at], want[at]))
 }

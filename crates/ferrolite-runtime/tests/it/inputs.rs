@@ -55,3 +55,8 @@ pub fn fill(interpreter: &mut Interpreter, seed: u64) -> Result<(), RuntimeError
     }
     Ok(())
 }
+
+/// Whether two floats are equal (NaN is equal to NaN) or at most `bound` apart.
+pub fn close(a: f32, b: f32, bound: f32) -> bool {
+    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= bound
+}

@@ -80,8 +80,7 @@ fn difference(fast: &Interpreter, reference: &Interpreter) -> Option<String> {
         }
         let (got, want) = (copy_elements::<f32>(got.bytes), copy_elements::<f32>(want.bytes));
         let largest = want.iter().filter(|x| x.is_finite()).fold(0.0f32, |m, x| m.max(x.abs()));
-        let far = |(a, b): (&f32, &f32)| a != b && !(a.is_nan() && b.is_nan()) && !((a - b).abs() <= 1e-4 * largest);
-        if let Some(at) = got.iter().zip(&want).position(far) {
+        if let Some(at) = got.iter().zip(&want).position(|(&a, &b)| !inputs::close(a, b, 1e-4 * largest)) {
             return Some(format!("output {i}, element {at} is {}, not {} (largest {largest})", got[at], want[at]));
         }
     }
