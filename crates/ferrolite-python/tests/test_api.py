@@ -4,6 +4,8 @@ Every row is run on both packages and has to end as it says on both. Rows of `OU
 or messages that pile up); they are run on ferrolite only.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import importlib
 import pathlib
