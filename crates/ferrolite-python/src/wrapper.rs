@@ -347,7 +347,9 @@ impl InterpreterWrapper {
     }
 
     /// A NumPy view of a tensor of the main subgraph. While it lives, nothing that would move the memory is possible.
-    fn tensor<'py>(slf: &Bound<'py, Self>, _base: &Bound<'py, PyAny>, index: i64) -> PyResult<Bound<'py, PyAny>> {
+    fn tensor<'py>(slf: &Bound<'py, Self>, base: &Bound<'py, PyAny>, index: i64) -> PyResult<Bound<'py, PyAny>> {
+        // What LiteRT makes the owner; here it is the view itself that counts.
+        let _ = base;
         let (py, this) = (slf.py(), slf.get());
         let (s, id, tensor) = this.tensor_of(index, 0)?;
         if tensor.ty.bits() < 8 {

@@ -55,6 +55,11 @@ def int8_network(network):
     return converter.convert()
 
 
+def pytest_configure(config):
+    # LiteRT's delegates that could not be loaded complain when they are collected.
+    config.addinivalue_line("filterwarnings", "ignore:.*Delegate.__del__:pytest.PytestUnraisableExceptionWarning")
+
+
 def pytest_terminal_summary(terminalreporter):
     def count(*kinds):
         return sum(len(terminalreporter.stats.get(kind, [])) for kind in kinds)

@@ -336,8 +336,7 @@ def check(row, package):
         assert str(caught.value) == row.text.replace("{last}", str(len(package().get_tensor_details())))
 
 
-# LiteRT's delegate leaves a message of its destructor behind, which is no result.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::UserWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_api(row, package):
     check(row, package)

@@ -1,9 +1,10 @@
-from typing import Any, Callable
+from typing import Any, Callable, final
 
 import numpy as np
 
 __version__: str
 
+@final
 class InterpreterWrapper:
     def __new__(
         cls, path: str | None, content: bytes | None, reference: bool, preserve_all: bool, threads: int
@@ -31,10 +32,12 @@ class InterpreterWrapper:
     def GetSignatureDefs(self) -> dict[str, dict[str, dict[str, int]]]: ...
     def GetSubgraphIndexFromSignature(self, key: str) -> int: ...
 
+@final
 class Calibrator:
     def __new__(cls, wrapper: InterpreterWrapper, threads: int) -> Calibrator: ...
     def feed(self, inputs: list[np.ndarray]) -> None: ...
 
+@final
 class Sequential:
     def __new__(cls, shape: list[int]) -> Sequential: ...
     def conv_2d(
@@ -52,6 +55,7 @@ class Sequential:
     def softmax(self) -> None: ...
     def build(self, seed: int) -> bytes: ...
 
+@final
 class Trainer:
     def __new__(
         cls,

@@ -10,7 +10,7 @@ from typing import Any, Callable, Iterable
 import numpy as np
 
 from . import _ferrolite
-from .interpreter import Interpreter
+from .interpreter import Interpreter, _open
 
 __all__ = ["Optimize", "OpsSet", "RepresentativeDataset", "TFLiteConverter", "TargetSpec"]
 
@@ -111,6 +111,21 @@ class TFLiteConverter:
       progress: Show the progress of calibration on stderr.
     """
 
+    optimizations: Iterable[Optimize]
+    representative_dataset: RepresentativeDataset | Callable[[], Iterable] | None
+    target_spec: TargetSpec
+    inference_input_type: Any
+    inference_output_type: Any
+    allow_custom_ops: bool
+    exclude_conversion_metadata: bool
+    experimental_new_converter: bool
+    experimental_new_quantizer: bool
+    experimental_enable_resource_variables: bool
+    serialize_debug_metadata: bool
+    progress: bool
+    _experimental_disable_per_channel: bool
+    _interpreter: Interpreter
+
     def __init__(self, funcs: Any, trackable_obj: Any = None):
         raise NotImplementedError(_NOT_YET.format("Converting TensorFlow functions"))
 
@@ -133,9 +148,7 @@ class TFLiteConverter:
         converter.progress = False
         if hasattr(model, "export"):
             model = model.export()
-        is_content = isinstance(model, (bytes, bytearray, memoryview))
-        source = {"model_content": bytes(model)} if is_content else {"model_path": model}
-        converter._interpreter = Interpreter(**source)
+        converter._interpreter = _open(model)
         return converter
 
     @classmethod
@@ -175,11 +188,11 @@ class TFLiteConverter:
         calibrator = None
         if mode in ("int8", "int8-only", "int16x8"):
             calibrator = self._calibrate(wrapper)
-        types = [_dtype(t) for t in (self.inference_input_type, self.inference_output_type)]
-        if mode in ("dynamic range", "float16"):
-            types = [None, None]
         per_channel = not self._experimental_disable_per_channel
-        return _ferrolite.quantize(wrapper, mode, *types, per_channel, calibrator)
+        if calibrator is None:
+            return _ferrolite.quantize(wrapper, mode, None, None, per_channel, None)
+        inputs, outputs = _dtype(self.inference_input_type), _dtype(self.inference_output_type)
+        return _ferrolite.quantize(wrapper, mode, inputs, outputs, per_channel, calibrator)
 
     def _mode(self) -> str | None:
         ops, types = set(self.target_spec.supported_ops), {_dtype(t) for t in self.target_spec.supported_types}
@@ -204,7 +217,7 @@ class TFLiteConverter:
         return "int8-only" if int8_only else "int8"
 
     def _check_io_types(self, mode: str | None) -> None:
-        allowed = {"int8": "int8 uint8 int16", "int8-only": "int8 uint8 int16", "int16x8": "int16"}.get(mode, "")
+        allowed = {"int8": "int8 uint8 int16", "int8-only": "int8 uint8 int16", "int16x8": "int16"}.get(mode or "", "")
         names = ["float32", *allowed.split()]
         if all(_dtype(t).name in names for t in (self.inference_input_type, self.inference_output_type)):
             return
@@ -214,9 +227,9 @@ class TFLiteConverter:
         raise ValueError(f"The inference_input_type and inference_output_type must be in {listed}.")
 
     def _calibrate(self, wrapper) -> Any:
-        dataset = self.representative_dataset
-        samples = dataset.input_gen if isinstance(dataset, RepresentativeDataset) else dataset
-        samples = samples() if callable(samples) else samples
+        dataset: Any = self.representative_dataset
+        generator = dataset.input_gen if isinstance(dataset, RepresentativeDataset) else dataset
+        samples = generator() if callable(generator) else generator
         details = self._interpreter.get_input_details()
         definitions = self._interpreter._get_full_signature_list()
         calibrator = _ferrolite.Calibrator(wrapper, os.cpu_count() or 1)

@@ -169,7 +169,7 @@ class Interpreter:
           ValueError: The model cannot be read, or an argument is wrong.
         """
         if not hasattr(self, "_custom_op_registerers"):
-            self._custom_op_registerers = []
+            self._custom_op_registerers: list = []
         self._experimental_compress_quantization_zero_points = experimental_compress_quantization_zero_points
         if experimental_preserve_all_tensors and experimental_op_resolver_type in (
             OpResolverType.AUTO,
@@ -222,8 +222,8 @@ class Interpreter:
 
     def close(self) -> None:
         """Gives the memory back; the interpreter cannot be used afterwards. Views from `tensor` stay valid."""
-        self._interpreter = None
-        self._delegates = None
+        self._interpreter = None  # type: ignore[assignment]
+        self._delegates = []
 
     def __repr__(self) -> str:
         if self._interpreter is None:
@@ -409,6 +409,13 @@ class Interpreter:
 
     def _native_handle(self) -> int:
         return self._interpreter.interpreter()
+
+
+def _open(model: str | os.PathLike | bytes, num_threads: int | None = None) -> Interpreter:
+    """An interpreter of a file, given by its path or its bytes."""
+    if isinstance(model, (bytes, bytearray, memoryview)):
+        return Interpreter(model_content=bytes(model), num_threads=num_threads)
+    return Interpreter(model_path=model, num_threads=num_threads)
 
 
 class InterpreterWithCustomOps(Interpreter):

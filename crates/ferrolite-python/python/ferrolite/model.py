@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import _ferrolite
-from .interpreter import Interpreter
+from .interpreter import _open
 
 __all__ = ["Benchmark", "Model", "Profile"]
 
@@ -48,8 +48,7 @@ class Model:
         """
         is_content = isinstance(model, (bytes, bytearray, memoryview))
         self.name = "model" if is_content else os.path.basename(os.fsdecode(model))
-        source = {"model_content": bytes(model)} if is_content else {"model_path": model}
-        self._interpreter = Interpreter(num_threads=num_threads, **source)
+        self._interpreter = _open(model, num_threads)
         self._wrapper = self._interpreter._interpreter
         self._num_threads = num_threads or 1
         self._lock = threading.Lock()

@@ -46,7 +46,8 @@ __all__ = [
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else tuple(size)
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
 
 
 def _split(activation: str | None) -> tuple[str | None, bool]:
@@ -199,7 +200,7 @@ class SGD:
     name = "sgd"
 
 
-_OPTIMIZERS = {"adam": Adam, "sgd": SGD}
+_OPTIMIZERS: dict[str, Callable[[], Adam | SGD]] = {"adam": Adam, "sgd": SGD}
 
 
 class History:
@@ -232,7 +233,7 @@ class Sequential:
         self.input_shape = None if input_shape is None else tuple(input_shape)
         self.seed = seed
         self._content: bytes | None = None
-        self._trainer = None
+        self._trainer: _ferrolite.Trainer | None = None
         self._settings: dict[str, Any] | None = None
         for layer in layers:
             self.add(layer)
@@ -277,13 +278,15 @@ class Sequential:
         if isinstance(optimizer, str):
             if optimizer not in _OPTIMIZERS:
                 raise ValueError(f"there is no optimizer {optimizer!r}: adam, sgd")
-            optimizer = _OPTIMIZERS[optimizer]()
+            chosen = _OPTIMIZERS[optimizer]()
+        else:
+            chosen = optimizer
         self._settings = {
             "loss": {"mse": "mean_squared_error"}.get(loss, loss),
-            "optimizer": optimizer.name,
-            "learning_rate": optimizer.learning_rate,
-            "momentum": optimizer.momentum,
-            "nesterov": optimizer.nesterov,
+            "optimizer": chosen.name,
+            "learning_rate": chosen.learning_rate,
+            "momentum": chosen.momentum,
+            "nesterov": chosen.nesterov,
             "seed": self.seed,
             "threads": num_threads,
             "frozen": [],
@@ -292,13 +295,12 @@ class Sequential:
             self._content = self._trainer.export()
         self._trainer = None
 
-    def _ready(self, x: np.ndarray):
+    def _ready(self, x: np.ndarray) -> _ferrolite.Trainer:
         if self._settings is None:
             raise RuntimeError("compile() the model first")
         if self._trainer is None:
-            if self._content is None:
-                self.build(self.input_shape or x.shape[1:])
-            self._trainer = _ferrolite.Trainer(self._content, **self._settings)
+            content = self._content or self.build(self.input_shape or x.shape[1:])
+            self._trainer = _ferrolite.Trainer(content, **self._settings)
         return self._trainer
 
     def _data(self, x, y):
