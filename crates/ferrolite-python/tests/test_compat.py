@@ -62,6 +62,14 @@ def test_in_process(network_file):
     python("-c", code)
 
 
+def test_probing_for_tensorflow(tmp_path):
+    probe = "try:\n    import tensorflow\nexcept ImportError:\n    print('none')\n"
+    (tmp_path / "probe.py").write_text(probe)
+    script = tmp_path / "script.py"
+    script.write_text("import probe\nimport tensorflow as tf\nprint(tf.lite.Interpreter.__module__)\n")
+    assert python("-m", "ferrolite.compat", str(script)) == "none\nferrolite.interpreter\n"
+
+
 def test_the_rest_of_tensorflow():
     code = "import ferrolite.compat as c; c.install()\nimport tensorflow as tf\ntf.keras"
     failed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

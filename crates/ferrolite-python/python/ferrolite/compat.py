@@ -7,15 +7,19 @@ In a process: ``ferrolite.compat.install()``, before the program's imports. From
 
 - ``tflite_runtime.interpreter`` and ``ai_edge_litert.interpreter`` are ferrolite's, whether these packages are installed
   or not;
-- ``tensorflow.lite`` is ferrolite's when TensorFlow is not installed (with the dtypes, and nothing else of TensorFlow);
-  of an installed TensorFlow, ``tf.lite.Interpreter`` is replaced and all else stays.
+- ``tensorflow.lite`` is ferrolite's when TensorFlow is not installed (with the dtypes, and nothing else of TensorFlow).
+  A module that imports ``tensorflow`` and never mentions its ``lite`` looks for TensorFlow itself, and gets the truth: an
+  ImportError;
+- of an installed TensorFlow, ``tf.lite.Interpreter`` is replaced and all else stays.
 """
 
 from __future__ import annotations
 
 import importlib.abc
 import importlib.machinery
+import linecache
 import os
+import re
 import runpy
 import sys
 import types
@@ -59,6 +63,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.modules = modules
 
     def find_spec(self, name, path=None, target=None):
+        if name == "tensorflow" and name in self.modules and not _wants_lite(sys._getframe(1)):
+            return None
         if name in self.modules:
             is_package = any(other.startswith(name + ".") for other in self.modules)
             return importlib.machinery.ModuleSpec(name, self, origin="ferrolite.compat", is_package=is_package)
@@ -87,11 +93,21 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         name = module.__name__
         vars(module).update({k: v for k, v in self.modules[name].items() if not k.startswith("__") or k in _EMPTY})
         if name == "tensorflow":
-            module.__getattr__ = _not_there
+            vars(module)["__getattr__"] = _not_there
         for other in self.modules:
             # `import tensorflow` alone gives `tensorflow.lite`.
             if other.rpartition(".")[0] == name and name.startswith("tensorflow"):
                 importlib.import_module(other)
+
+
+def _wants_lite(frame: types.FrameType | None) -> bool:
+    """Whether the module that imports tensorflow uses its lite; yes where there is no source to look at."""
+    while frame is not None and "importlib" in frame.f_code.co_filename:
+        frame = frame.f_back
+    if frame is None:
+        return True
+    source = "".join(linecache.getlines(frame.f_code.co_filename, frame.f_globals))
+    return not source or re.search(r"\b(tf|tensorflow)\.lite\b|\bimport\b.*\blite\b", source) is not None
 
 
 def _not_there(name: str):
