@@ -115,7 +115,7 @@ impl Interpreter {
 
     /// Plans the main subgraph.
     pub fn with_options(model: impl Into<Arc<Model>>, options: Options) -> Result<Interpreter, RuntimeError> {
-        Interpreter::for_subgraph(model.into(), 0, options)
+        Interpreter::for_subgraph(model, 0, &[], options)
     }
 
     /// Plans the subgraph of a signature.
@@ -130,11 +130,18 @@ impl Interpreter {
         let missing = || RuntimeError::Usage(format!("there is no signature {key:?}, only {:?}", keys()));
         let index = found.ok_or_else(missing)?;
         let subgraph = model.signatures[index].subgraph;
-        let interpreter = Interpreter::for_subgraph(model, subgraph, options)?;
+        let interpreter = Interpreter::for_subgraph(model, subgraph, &[], options)?;
         Ok(Interpreter { signature: Some(index), ..interpreter })
     }
 
-    fn for_subgraph(model: Arc<Model>, subgraph: usize, options: Options) -> Result<Interpreter, RuntimeError> {
+    /// Plans any subgraph, with these shapes of inputs (by their position) in place of the file's.
+    pub fn for_subgraph(
+        model: impl Into<Arc<Model>>,
+        subgraph: usize,
+        shapes: &[(usize, &[usize])],
+        options: Options,
+    ) -> Result<Interpreter, RuntimeError> {
+        let model = model.into();
         if subgraph >= model.subgraphs.len() {
             return Err(RuntimeError::Usage(format!("there is no subgraph {subgraph}")));
         }
@@ -155,7 +162,10 @@ impl Interpreter {
             heap,
             times: None,
         };
-        interpreter.replan()?;
+        match shapes {
+            [] => interpreter.replan()?,
+            shapes => interpreter.resize_inputs(shapes)?,
+        }
         Ok(interpreter)
     }
 
@@ -269,6 +279,12 @@ impl Interpreter {
         }
     }
 
+    /// Dimensions of a tensor; `None` while they are not known, which is until the first invocation where they depend on
+    /// data.
+    pub fn shape(&self, id: TensorId) -> Option<&[usize]> {
+        self.facts.shapes.get(id)?.as_deref()
+    }
+
     /// Any tensor by its index. Intermediate ones are meaningful after an invocation with
     /// [`Options::preserve_all`] only.
     pub fn tensor(&self, id: TensorId) -> Option<TensorView<'_>> {
@@ -309,10 +325,18 @@ impl Interpreter {
     /// Bytes of input `i` to write in place.
     pub fn input_bytes_mut(&mut self, i: usize) -> Result<&mut [u8], RuntimeError> {
         let id = self.input_id(i)?;
+        self.tensor_bytes_mut(id)
+    }
+
+    /// Bytes of any tensor but a constant, to write in place: inputs, variables, and others for those who know why.
+    pub fn tensor_bytes_mut(&mut self, id: TensorId) -> Result<&mut [u8], RuntimeError> {
+        if self.facts.constants.get(id).is_none_or(Option::is_some) {
+            return Err(RuntimeError::Usage(format!("tensor {id} is a constant of the model, or is not there")));
+        }
         match self.plan.place_of(id).clone() {
             Place::Arena(range) => Ok(self.arena.get_mut(range)),
-            Place::Heap => Ok(&mut self.heap[id]),
-            _ => Err(RuntimeError::Usage(format!("input {i} is a constant of the model"))),
+            Place::Heap => Ok(&mut self.heap[self.plan.root(id)]),
+            _ => Err(RuntimeError::Usage(format!("tensor {id} has no memory in this plan"))),
         }
     }
 
@@ -330,25 +354,34 @@ impl Interpreter {
     /// Copies raw data into input `i`; strings in the format's own serialization.
     pub fn set_input_bytes(&mut self, i: usize, data: &[u8]) -> Result<(), RuntimeError> {
         let id = self.input_id(i)?;
-        if self.model.subgraphs[self.subgraph].tensors[id].ty == TensorType::String {
-            self.heap[id] = AlignedBytes::from(data);
+        self.set_tensor_bytes(id, data)
+    }
+
+    /// Copies raw data into any tensor but a constant; strings in the format's own serialization.
+    pub fn set_tensor_bytes(&mut self, id: TensorId, data: &[u8]) -> Result<(), RuntimeError> {
+        let tensor = self.model.subgraphs[self.subgraph].tensors.get(id);
+        if tensor.is_some_and(|t| t.ty == TensorType::String) && *self.plan.place_of(id) == Place::Heap {
+            let root = self.plan.root(id);
+            self.heap[root] = AlignedBytes::from(data);
             return Ok(());
         }
-        let target = self.input_bytes_mut(i)?;
+        let target = self.tensor_bytes_mut(id)?;
         if target.len() != data.len() {
             let (wanted, given) = (target.len(), data.len());
-            return Err(RuntimeError::Usage(format!("input {i} takes {wanted} bytes, not {given}")));
+            return Err(RuntimeError::Usage(format!("tensor {id} takes {wanted} bytes, not {given}")));
         }
         target.copy_from_slice(data);
         Ok(())
     }
 
-    /// Sets all variables back to zero.
+    /// Sets all variables back to zero, quantized ones to their zero point.
     pub fn reset_variables(&mut self) {
         let graph = &self.model.subgraphs[self.subgraph];
         for (id, tensor) in graph.tensors.iter().enumerate() {
             if tensor.is_variable {
-                self.heap[id].fill(0);
+                let zero_point = tensor.quantization.as_ref().and_then(Quantization::as_per_tensor).map_or(0, |q| q.1);
+                let is_byte = matches!(tensor.ty, TensorType::Int8 | TensorType::UInt8);
+                self.heap[id].fill(if is_byte { zero_point as u8 } else { 0 });
             }
         }
     }

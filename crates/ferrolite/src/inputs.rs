@@ -1,7 +1,7 @@
 //! Filling a model's inputs from files, arrays, pictures or chance.
 
 use crate::images::{self, Normalization};
-use crate::{Array, Error, array, metadata};
+use crate::{Array, Error, array, encoding, metadata};
 use ferrolite_model::{Quantization, TensorType};
 use ferrolite_runtime::{Interpreter, TensorView};
 use std::path::{Path, PathBuf};
@@ -177,7 +177,11 @@ fn fill_random_one(interpreter: &mut Interpreter, input: usize, seed: u64) -> Re
     let mut rng = Rng::new(seed.wrapping_add(input as u64));
     let mut draw = |from: f64, to: f64| (0..elements).map(|_| from + rng.unit() * (to - from)).collect::<Vec<f64>>();
     let values = match ty {
-        TensorType::String => return Ok(interpreter.set_input_bytes(input, &empty_strings(elements)?)?),
+        TensorType::String => {
+            let empty = encoding::pack_strings(std::iter::repeat_n(&b""[..], elements));
+            let many = || Error::usage(format!("{elements} strings are too many"));
+            return Ok(interpreter.set_input_bytes(input, &empty.ok_or_else(many)?)?);
+        }
         _ if ty.is_float() => draw(0.0, 1.0),
         TensorType::UInt8 => draw(-0.499, 255.499),
         TensorType::Int8 if quantized => draw(-128.499, 127.499),
@@ -192,14 +196,6 @@ fn fill_random_one(interpreter: &mut Interpreter, input: usize, seed: u64) -> Re
     };
     let bytes = array::from_f64(ty, &values).ok_or_else(none)?;
     Ok(interpreter.set_input_bytes(input, &bytes)?)
-}
-
-/// As many empty strings, in the format's serialization: their number, then where each begins and the last ends.
-fn empty_strings(count: usize) -> Result<Vec<u8>, Error> {
-    let too_many = || Error::usage(format!("{count} strings are too many"));
-    let start = i32::try_from(4 * (count + 2)).map_err(|_| too_many())?;
-    let words = std::iter::once(count as i32).chain(std::iter::repeat_n(start, count + 1));
-    Ok(words.flat_map(i32::to_le_bytes).collect())
 }
 
 fn tensor_of(interpreter: &Interpreter, input: usize) -> Result<TensorView<'_>, Error> {

@@ -19,7 +19,7 @@
 //! | reading, writing and building models | [`Model`], [`ModelBuilder`] |
 //! | running them | [`Interpreter`], [`Options`], [`Limits`] |
 //! | operators of one's own | [`ops`], [`Catalog::with`] |
-//! | inputs and outputs | [`inputs`], [`outputs`], [`images`], [`labels`], [`Array`] |
+//! | inputs and outputs | [`inputs`], [`outputs`], [`images`], [`labels`], [`Array`], [`encoding`] |
 //! | training | [`train`] |
 //! | quantizing | [`mod@quantize`] |
 //! | everything at once | [`quickstart`], [`report`] |
@@ -34,6 +34,7 @@
 pub mod array;
 pub mod bench;
 pub mod datasets;
+pub mod encoding;
 mod error;
 pub mod evaluate;
 pub mod files;
@@ -51,8 +52,8 @@ pub mod train;
 pub use array::Array;
 pub use error::Error;
 pub use ferrolite_model::{
-    BuiltinOperator, BuiltinOptions, Bytes, Model, ModelBuilder, ModelError, Node, Quantization, Signature, Subgraph,
-    Tensor, TensorId, TensorType, schema,
+    BuiltinOperator, BuiltinOptions, Bytes, DimensionMetadata, IndexVector, Model, ModelBuilder, ModelError, Node,
+    Quantization, Signature, Sparsity, Subgraph, Tensor, TensorId, TensorType, schema,
 };
 pub use ferrolite_ops::{Catalog, Element};
 pub use ferrolite_runtime::{

@@ -1,0 +1,308 @@
+"""`Model`: a model as a function of arrays."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import json
+import os
+import threading
+from typing import Any
+
+import numpy as np
+
+from . import _ferrolite
+from .interpreter import _open
+
+__all__ = ["Benchmark", "Model", "Profile"]
+
+
+class Model:
+    """A model that is called with arrays.
+
+    ::
+
+        model = Model("model.tflite")
+        y = model(x)                      # one input, one output
+        y = model(image=x, size=n)        # by name
+        ys = model(batch)                 # along the first dimension
+        y = await model.acall(x)
+
+    Inputs are NumPy arrays or anything that offers DLPack, ``__array_interface__`` or ``__array__``. They are cast to
+    the inputs' types where that keeps their kind (float64 to float32, but not float to int8). A single output is returned
+    as an array, several as a dictionary by name. May be called from several threads.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike | bytes,
+        num_threads: int | None = None,
+        signature: str | None = None,
+    ):
+        """Reads a model.
+
+        Args:
+          model: The file, or its bytes.
+          num_threads: Threads that share the work; 1 if not given.
+          signature: Key of the signature to run; the first, or the main graph, if not given.
+        """
+        is_content = isinstance(model, (bytes, bytearray, memoryview))
+        self.name = "model" if is_content else os.path.basename(os.fsdecode(model))
+        self._interpreter = _open(model, num_threads)
+        self._wrapper = self._interpreter._interpreter
+        self._num_threads = num_threads or 1
+        self._lock = threading.Lock()
+        definitions = self._interpreter._get_full_signature_list()
+        if signature is not None and signature not in definitions:
+            raise ValueError(f"there is no signature {signature!r}, only {list(definitions)}")
+        key = signature if signature is not None else next(iter(definitions), None)
+        if key is not None and signature is None and self._wrapper.GetSubgraphIndexFromSignature(key) != 0:
+            key = None
+        if key is None:
+            self._subgraph = 0
+            self._inputs = _by_name(self._interpreter.get_input_details())
+            self._outputs = _by_name(self._interpreter.get_output_details())
+            return
+        self._subgraph = self._wrapper.GetSubgraphIndexFromSignature(key)
+        inputs, outputs = definitions[key]["inputs"], definitions[key]["outputs"]
+        # Positional arguments follow the model's order, which the names of a signature do not.
+        order = [int(i) for i in self._wrapper.InputIndices()] if self._subgraph == 0 else list(inputs.values())
+        place = {index: i for i, index in enumerate(order)}
+        self._inputs = dict(sorted(inputs.items(), key=lambda item: place.get(item[1], len(place))))
+        self._outputs = dict(outputs)
+
+    def __getstate__(self):
+        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_wrapper")}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._wrapper = self._interpreter._interpreter
+        self._lock = threading.Lock()
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the inputs, in the order of positional arguments."""
+        return list(self._inputs)
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs."""
+        return list(self._outputs)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> np.ndarray | dict[str, np.ndarray]:
+        """Runs the model.
+
+        Args:
+          *args: One array per input, in the order of `input_names`.
+          **kwargs: Arrays by name.
+
+        Returns:
+          The output, or the outputs by name.
+
+        Raises:
+          TypeError: There are more or fewer arrays than inputs, or one is of another kind of type.
+          ValueError: A shape does not fit.
+        """
+        given = self._bind(args, kwargs)
+        with self._lock:
+            arrays, plan = self._fit(given)
+            try:
+                results = self._run(arrays)
+            except RuntimeError:
+                if plan != "batch":
+                    raise
+                # The model cannot be planned for a batch: it is made for one sample at a time.
+                each = [self._run({n: a[i : i + 1] for n, a in arrays.items()}) for i in range(_batch(arrays))]
+                results = {n: np.concatenate([r[n] for r in each]) for n in self._outputs}
+        if plan == "sample":
+            results = {n: r[0] for n, r in results.items()}
+        return next(iter(results.values())) if len(results) == 1 else results
+
+    async def acall(self, *args: Any, **kwargs: Any) -> np.ndarray | dict[str, np.ndarray]:
+        """Runs the model in a thread, so that the event loop goes on; see `__call__`."""
+        return await asyncio.to_thread(self, *args, **kwargs)
+
+    def _bind(self, args, kwargs) -> dict[str, np.ndarray]:
+        names = self.input_names
+        if len(args) > len(names):
+            raise TypeError(f"the model has {len(names)} inputs {names}, not {len(args)}")
+        given = dict(zip(names, args))
+        for name, value in kwargs.items():
+            if name not in self._inputs:
+                raise TypeError(f"there is no input {name!r}; the model has {names}")
+            if name in given:
+                raise TypeError(f"input {name!r} is given twice")
+            given[name] = value
+        missing = [name for name in names if name not in given]
+        if missing:
+            raise TypeError(f"inputs {missing} are missing")
+        return {name: _array(value) for name, value in given.items()}
+
+    def _fit(self, given):
+        """Casts arrays and says what they are: as the model takes them, a batch of samples, or one sample."""
+        arrays, plans = {}, set()
+        for name, value in given.items():
+            details = self._wrapper.TensorDetails(self._inputs[name], self._subgraph)
+            shape, signature = [int(d) for d in details["shape"]], [int(d) for d in details["shape_signature"]]
+            value = _cast(name, value, details["dtype"])
+            if len(signature) == len(value.shape) + 1 and abs(signature[0]) == 1:
+                value = value[np.newaxis]
+                plans.add("sample")
+            elif list(value.shape) != shape:
+                plans.add("batch")
+            if len(value.shape) != len(shape):
+                raise ValueError(f"input {name!r} has {len(shape)} dimensions {signature}, not {len(value.shape)}")
+            for i, (have, want) in enumerate(zip(value.shape, signature)):
+                if i > 0 and want != -1 and have != want:
+                    raise ValueError(f"input {name!r} has shape {signature}, not {list(value.shape)}")
+            arrays[name] = value
+        return arrays, "batch" if "batch" in plans else next(iter(plans), "exact")
+
+    def _run(self, arrays):
+        wrapper, subgraph = self._wrapper, self._subgraph
+        for name, value in arrays.items():
+            wrapper.ResizeInputTensor(self._inputs[name], np.array(value.shape, np.int32), False, subgraph)
+        wrapper.AllocateTensors(subgraph)
+        for name, value in arrays.items():
+            wrapper.SetTensor(self._inputs[name], value, subgraph)
+        wrapper.Invoke(subgraph)
+        return {name: wrapper.GetTensor(index, subgraph) for name, index in self._outputs.items()}
+
+    def info(self) -> dict[str, Any]:
+        """Facts about the model: operators, tensors, nodes, sizes, multiply-accumulates of one run."""
+        return json.loads(_ferrolite.info(self._wrapper))
+
+    def benchmark(
+        self,
+        num_threads: int | None = None,
+        runs: int | None = None,
+        seconds: float = 2.0,
+        warm_up: float = 0.3,
+        seed: int = 1,
+    ) -> Benchmark:
+        """Measures the time of a run on random inputs.
+
+        Args:
+          num_threads: Threads; the model's own number if not given.
+          runs: Counted runs; as many as fit into ``seconds`` if not given.
+          seconds: Time for counted runs.
+          warm_up: Seconds of runs that are not counted.
+          seed: Of the inputs.
+
+        Returns:
+          Times in microseconds by name; prints as text.
+        """
+        threads = num_threads or self._num_threads
+        return Benchmark(json.loads(_ferrolite.bench(self._wrapper, threads, runs, seconds, warm_up, False, seed)))
+
+    def profile(self, num_threads: int | None = None, runs: int | None = None, seconds: float = 1.0) -> Profile:
+        """Measures the time of every step on random inputs.
+
+        Returns:
+          A dictionary per step, most time first, times in microseconds; prints as a table.
+        """
+        threads = num_threads or self._num_threads
+        report = json.loads(_ferrolite.bench(self._wrapper, threads, runs, seconds, 0.1, True, 1))
+        return Profile(report["steps"])
+
+    def summary(self) -> str:
+        """The model as text: inputs, outputs and nodes with their sizes."""
+        info = self.info()
+        rows = [(n["operator"], self._output(info, n), f"{n['macs']:,}") for n in info["subgraphs"][0]["nodes"]]
+        lines = [repr(self), "", *_table(("operator", "output", "MACs"), rows), ""]
+        lines.append(f"parameters: {info['parameters']:,}   constants: {info['constant_bytes']:,} bytes")
+        lines.append(f"MACs: {info['macs']:,}   numbers: {info['quantization']}")
+        return "\n".join(lines)
+
+    @staticmethod
+    def _output(info, node) -> str:
+        tensors = info["subgraphs"][0]["tensors"]
+        return ", ".join(f"{tensors[i]['name']} {tensors[i]['type']}{tensors[i]['shape']}" for i in node["outputs"])
+
+    def _describe(self, names) -> str:
+        def one(name, index):
+            d = self._wrapper.TensorDetails(index, self._subgraph)
+            dims = ", ".join("?" if n == -1 else str(n) for n in d["shape_signature"])
+            return f"{name}: {np.dtype(d['dtype']).name}[{dims}]"
+
+        return ", ".join(one(name, index) for name, index in names.items())
+
+    def __repr__(self) -> str:
+        return f"<ferrolite.Model {self.name!r}: {self._describe(self._inputs)} -> {self._describe(self._outputs)}>"
+
+    def _repr_html_(self) -> str:
+        info = self.info()
+        nodes = info["subgraphs"][0]["nodes"]
+        rows = [(str(n["id"]), n["operator"], self._output(info, n), f"{n['macs']:,}") for n in nodes]
+        head = "".join(f"<th>{c}</th>" for c in ("", "operator", "output", "MACs"))
+        body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows)
+        facts = f"{info['parameters']:,} parameters, {info['macs']:,} MACs, {info['quantization']}"
+        return (
+            f"<b>{html.escape(self.name)}</b><br>{html.escape(self._describe(self._inputs))} &rarr; "
+            f"{html.escape(self._describe(self._outputs))}<br>{html.escape(facts)}"
+            f"<details><summary>{len(rows)} nodes</summary><table><tr>{head}</tr>{body}</table></details>"
+        )
+
+
+class Benchmark(dict):
+    """What `Model.benchmark` measured."""
+
+    def __str__(self) -> str:
+        times = self["latency_us"]
+        return (
+            f"{times['median']:.1f} us median of {self['runs']} runs ({times['min']:.1f} .. p90 {times['p90']:.1f}), "
+            f"{self['threads']} threads, {self['isa']}, {self['gmacs_per_second']:.1f} GMAC/s, "
+            f"{self['arena_bytes']:,} bytes"
+        )
+
+
+class Profile(list):
+    """What `Model.profile` measured."""
+
+    def __str__(self) -> str:
+        rows = [
+            (s["operator"], s["kernel"], f"{s['time_us']:.1f}", f"{100 * s['share']:.1f} %", s["output"]) for s in self
+        ]
+        return "\n".join(_table(("operator", "kernel", "us", "share", "output"), rows))
+
+
+def _by_name(details) -> dict[str, int]:
+    """Tensor names with their indices; names that occur twice get their position."""
+    names: dict[str, int] = {}
+    for i, d in enumerate(details):
+        name = d["name"] if d["name"] and d["name"] not in names else f"{d['name']}_{i}"
+        names[name] = d["index"]
+    return names
+
+
+def _array(value) -> np.ndarray:
+    if isinstance(value, np.ndarray):
+        return value
+    if hasattr(value, "__dlpack__"):
+        try:
+            return np.from_dlpack(value)
+        except (AttributeError, BufferError, RuntimeError, TypeError):
+            pass  # On another device or of a type that NumPy lacks: its own conversion says so, or does it.
+    return np.asarray(value)
+
+
+def _cast(name: str, value: np.ndarray, dtype) -> np.ndarray:
+    if dtype is np.bytes_:
+        return value if value.dtype.kind in "SUO" else value.astype("S")
+    # Python numbers come as int64 or float64; their kind counts.
+    if value.dtype == dtype or np.can_cast(value.dtype, dtype, "same_kind"):
+        return value.astype(dtype, copy=False)
+    raise TypeError(f"input {name!r} takes {np.dtype(dtype).name}, not {value.dtype}; convert it first")
+
+
+def _batch(arrays) -> int:
+    sizes = {a.shape[0] for a in arrays.values()}
+    if len(sizes) != 1:
+        raise ValueError(f"the inputs' first dimensions differ: {sorted(sizes)}")
+    return sizes.pop()
+
+
+def _table(head, rows) -> list[str]:
+    widths = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in [head, *rows]]
+    return [lines[0], "-" * min(sum(widths) + 2 * len(widths), 120), *lines[1:]]
