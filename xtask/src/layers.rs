@@ -10,6 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["ferrolite-quantize", "ferrolite-train"],
     &["ferrolite"],
     &["ferrolite-cli"],
+    &["ferrolite-python"],
 ];
 
 /// Checks the `[dependencies]` of every crate.

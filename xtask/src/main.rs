@@ -7,6 +7,7 @@ mod codegen;
 mod layers;
 mod python;
 mod test;
+mod wheel;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -18,6 +19,7 @@ cargo xtask <command>
   codegen [--check]    schema/tflite.fbs -> generated Rust (--check: only compare)
   ops-doc              write docs/OPS.md from the catalogue
   litert               compare every generated case and quickstart's files with LiteRT
+  wheel                build the Python wheel and install it into .venv
   bench train          epoch time side by side with Keras
   help                 this text
 ";
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         ["codegen", "--check"] => codegen::codegen(true),
         ["ops-doc"] => ops_doc(),
         ["litert"] => test::litert_alone(),
+        ["wheel"] => wheel::wheel(),
         ["bench", "train", rest @ ..] => bench_train::bench_train(rest),
         ["help" | "--help" | "-h"] | [] => {
             print!("{HELP}");

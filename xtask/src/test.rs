@@ -1,12 +1,9 @@
 //! `cargo xtask test`: everything that has to hold, with one closing count.
 
-use crate::{cargo, codegen, command, layers, python, root, run};
+use crate::{cargo, codegen, command, layers, python, root, run, wheel};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-
-/// Packages for the comparison with the peer.
-const LITERT: &[&str] = &["ai-edge-litert==2.3.0", "numpy"];
 
 /// Passed, failed and skipped checks.
 #[derive(Default)]
@@ -100,9 +97,18 @@ pub(crate) fn test() -> Result<(), String> {
         "documentation",
         run(cargo(&["doc", "--quiet", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings")),
     );
-    match python::with_packages(LITERT) {
-        Ok(python) => litert(&mut tally, &python),
-        Err(why) => tally.skip("comparison with LiteRT", &why),
+    match python::with_packages(wheel::FOR_TESTS) {
+        Ok(python) => {
+            litert(&mut tally, &python);
+            match wheel::pytest(&python) {
+                Ok(mut pytest) => tally.run("Python", &mut pytest),
+                Err(why) => tally.check("the Python wheel", Err(why)),
+            }
+        }
+        Err(why) => {
+            tally.skip("comparison with LiteRT", &why);
+            tally.skip("Python", &why);
+        }
     }
     match codegen::flatc_available() {
         Ok(()) => tally.check("generated schema code is current", codegen::codegen(true)),
@@ -114,7 +120,7 @@ pub(crate) fn test() -> Result<(), String> {
 /// The comparison with LiteRT alone.
 pub(crate) fn litert_alone() -> Result<(), String> {
     let mut tally = Tally::default();
-    litert(&mut tally, &python::with_packages(LITERT)?);
+    litert(&mut tally, &python::with_packages(wheel::FOR_TESTS)?);
     finish(&tally)
 }
 
