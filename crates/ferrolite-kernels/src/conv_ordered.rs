@@ -66,7 +66,7 @@ crate::simd::isa_table!(
 );
 
 impl OrderedConv {
-    /// Prepares `filters` ([out_c][k_h][k_w][in_c]) and an optional bias.
+    /// Prepares `filters`, laid out `[out_c][k_h][k_w][in_c]`, and an optional bias.
     ///
     /// # Panics
     /// If sizes do not fit, or an output has more than [`ORDERED_PRODUCTS`] products.
