@@ -2,43 +2,23 @@
 
 use ferrolite_model::TensorType;
 use ferrolite_runtime::{Interpreter, RuntimeError};
-
-/// A small deterministic generator (xorshift64*).
-pub struct Rng(u64);
-
-impl Rng {
-    pub fn new(seed: u64) -> Rng {
-        Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    /// In [-1, 1).
-    pub fn float(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
-}
+use ferrolite_testkit::Rng;
 
 /// Raw bytes of `elements` random elements: floats in [-1, 1), narrow integers over their whole range, others 0 or 1 (indices stay in range).
 pub fn random_bytes(rng: &mut Rng, ty: TensorType, elements: usize) -> Vec<u8> {
     let mut out = Vec::new();
     for _ in 0..elements {
         match ty {
-            TensorType::Float32 => out.extend(rng.float().to_le_bytes()),
-            TensorType::Float64 => out.extend(f64::from(rng.float()).to_le_bytes()),
+            TensorType::Float32 => out.extend(rng.uniform(-1.0, 1.0).to_le_bytes()),
+            TensorType::Float64 => out.extend(f64::from(rng.uniform(-1.0, 1.0)).to_le_bytes()),
             TensorType::Float16 | TensorType::BFloat16 => {
                 // Small normal numbers of either format.
-                out.extend((0x3800u16 | (rng.next() as u16 & 0x83ff)).to_le_bytes());
+                out.extend((0x3800u16 | (rng.u64() as u16 & 0x83ff)).to_le_bytes());
             }
-            TensorType::Int32 | TensorType::UInt32 => out.extend(((rng.next() % 2) as i32).to_le_bytes()),
-            TensorType::Int64 | TensorType::UInt64 => out.extend(((rng.next() % 2) as i64).to_le_bytes()),
-            TensorType::Bool => out.push((rng.next() & 1) as u8),
-            _ => out.extend((0..ty.bits().div_ceil(8)).map(|_| rng.next() as u8)),
+            TensorType::Int32 | TensorType::UInt32 => out.extend(((rng.u64() % 2) as i32).to_le_bytes()),
+            TensorType::Int64 | TensorType::UInt64 => out.extend(((rng.u64() % 2) as i64).to_le_bytes()),
+            TensorType::Bool => out.push((rng.u64() & 1) as u8),
+            _ => out.extend((0..ty.bits().div_ceil(8)).map(|_| rng.u64() as u8)),
         }
     }
     out.truncate(ty.byte_len(elements).unwrap_or(0));
