@@ -9,12 +9,14 @@ mod error;
 pub mod gradient;
 pub mod op;
 pub mod quantize;
+pub mod session;
 pub mod tensor;
 
 pub use catalog::Catalog;
 pub use error::OpError;
 pub use op::{FastKernel, Inferred, Io, Kernel, NodeView, OpDef, OpId};
-pub use tensor::{AlignedBytes, Element, Shape, TensorInfo, TensorMut, TensorRef, copy_elements};
+pub use session::{NoSession, Resources, Session, TensorValue};
+pub use tensor::{AlignedBytes, Element, Known, Shape, TensorInfo, TensorMut, TensorRef, copy_elements};
 
 /// Declares each operator's module and lists its definitions in [`OPS`].
 macro_rules! operators {
