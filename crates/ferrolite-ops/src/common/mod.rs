@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod backward;
+pub mod blocks;
 pub mod broadcast;
 pub mod cases;
 pub mod densify;
@@ -10,9 +11,11 @@ pub mod fast_linear;
 pub mod fixed_exp;
 pub mod hybrid;
 pub mod inverse_sqrt;
+pub mod lanes;
 pub mod linear;
 pub mod linear_cases;
 pub mod lut;
+pub mod moves;
 pub mod moves_grad;
 pub mod operand;
 pub mod packed;
