@@ -30,4 +30,5 @@ pub mod strings;
 pub mod testing;
 pub mod vector;
 pub mod weights;
+pub mod wide;
 pub mod window2d;
