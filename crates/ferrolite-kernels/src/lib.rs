@@ -16,6 +16,7 @@ mod mem;
 pub mod pool;
 mod pool2d;
 mod quantize;
+mod reduce;
 pub mod requant;
 mod resize;
 mod simd;
@@ -38,6 +39,7 @@ pub use quantize::{
     dequantize_i8_f32, f16_to_f32, f16_to_f32_scalar, lut_i8, min_max_f32, quantize_f32_i8, quantize_rows_asymmetric,
     quantize_rows_symmetric,
 };
+pub use reduce::{Fold, reduce_columns_f32, reduce_row_f32, sum_columns_8bit, sum_row_8bit};
 pub use resize::{Between, Bilinear};
 pub use train::{
     Adam, Sgd, adam_step, avg_pool2d_grad, axpy, clamp_grad, col2im, conv2d_weight_grad, conv2d_weight_grad_kernel,
