@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod backward;
+pub mod blockwise;
 pub mod broadcast;
 pub mod cases;
 pub mod densify;
