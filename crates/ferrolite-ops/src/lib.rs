@@ -15,7 +15,7 @@ pub mod tensor;
 pub use catalog::Catalog;
 pub use error::OpError;
 pub use op::{FastKernel, Inferred, Io, Kernel, NodeView, OpDef, OpId};
-pub use session::{NoSession, Resources, Session, TensorValue};
+pub use session::{Argument, NoSession, Resources, Session, TensorValue};
 pub use tensor::{AlignedBytes, Element, Known, Shape, TensorInfo, TensorMut, TensorRef, copy_elements};
 
 /// Declares each operator's module and lists its definitions in [`OPS`].
@@ -35,7 +35,9 @@ operators! {
     arg_min_max: [ARG_MAX, ARG_MIN],
     batch_matmul: [BatchMatMul],
     bias_grad: [BiasGrad],
+    branch: [IF, STABLEHLO_CASE, STABLEHLO_COMPOSITE],
     broadcast_to: [BroadcastTo],
+    call_once: [CallOnce],
     cast: [Cast],
     comparison: [EQUAL, NOT_EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL],
     concatenation: [Concatenation],
@@ -52,6 +54,7 @@ operators! {
     gather: [Gather],
     gelu: [Gelu],
     hard_swish: [HardSwish],
+    hashtable: [Hashtable, HashtableFind, HashtableImport, HashtableSize],
     l2_normalization: [L2Normalization],
     leaky_relu: [LeakyRelu, Prelu],
     logical: [LOGICAL_AND, LOGICAL_OR, LogicalNot],
@@ -88,4 +91,6 @@ operators! {
     transpose: [Transpose],
     transpose_conv: [TransposeConv],
     unary_math: [ABS, CEIL, COS, EXP, FLOOR, LOG, NEG, ROUND, RSQRT, SIN, SQRT, SQUARE],
+    variable: [VarHandle, ReadVariable, AssignVariable],
+    while_loop: [While],
 }
