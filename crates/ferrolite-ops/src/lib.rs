@@ -15,7 +15,7 @@ pub mod tensor;
 pub use catalog::Catalog;
 pub use error::OpError;
 pub use op::{FastKernel, Inferred, Io, Kernel, NodeView, OpDef, OpId};
-pub use session::{NoSession, Resources, Session, TensorValue};
+pub use session::{Argument, NoSession, Resources, Session, TensorValue};
 pub use tensor::{AlignedBytes, Element, Known, Shape, TensorInfo, TensorMut, TensorRef, copy_elements};
 
 /// Declares each operator's module and lists its definitions in [`OPS`].
@@ -36,7 +36,9 @@ operators! {
     batch_matmul: [BatchMatMul],
     bias_grad: [BiasGrad],
     broadcast_args: [BroadcastArgs],
+    branch: [IF, STABLEHLO_CASE, STABLEHLO_COMPOSITE],
     broadcast_to: [BroadcastTo],
+    call_once: [CallOnce],
     cast: [Cast],
     comparison: [EQUAL, NOT_EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL],
     concatenation: [Concatenation],
@@ -56,6 +58,7 @@ operators! {
     gather_nd: [GatherNd],
     gelu: [Gelu],
     hard_swish: [HardSwish],
+    hashtable: [Hashtable, HashtableFind, HashtableImport, HashtableSize],
     l2_normalization: [L2Normalization],
     leaky_relu: [LeakyRelu, Prelu],
     logical: [LOGICAL_AND, LOGICAL_OR, LogicalNot],
@@ -94,4 +97,6 @@ operators! {
     transpose_conv: [TransposeConv],
     unary_math: [ABS, CEIL, COS, EXP, FLOOR, LOG, NEG, ROUND, RSQRT, SIN, SQRT, SQUARE],
     where_true: [Where],
+    variable: [VarHandle, ReadVariable, AssignVariable],
+    while_loop: [While],
 }

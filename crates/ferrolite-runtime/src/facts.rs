@@ -62,6 +62,7 @@ impl Facts {
                 name: tensor.name(),
                 ty: tensor.ty,
                 shape,
+                is_open: tensor.shape_signature.iter().chain(&tensor.shape).any(|&d| d < 0),
                 quantization: tensor.quantization.as_ref(),
                 sparsity: tensor.sparsity.as_ref(),
                 is_variable: tensor.is_variable,
