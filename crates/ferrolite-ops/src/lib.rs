@@ -35,8 +35,8 @@ operators! {
     arg_min_max: [ARG_MAX, ARG_MIN],
     batch_matmul: [BatchMatMul],
     bias_grad: [BiasGrad],
-    broadcast_args: [BroadcastArgs],
     branch: [IF, STABLEHLO_CASE, STABLEHLO_COMPOSITE],
+    broadcast_args: [BroadcastArgs],
     broadcast_to: [BroadcastTo],
     call_once: [CallOnce],
     cast: [Cast],
@@ -96,7 +96,7 @@ operators! {
     transpose: [Transpose],
     transpose_conv: [TransposeConv],
     unary_math: [ABS, CEIL, COS, EXP, FLOOR, LOG, NEG, ROUND, RSQRT, SIN, SQRT, SQUARE],
-    where_true: [Where],
     variable: [VarHandle, ReadVariable, AssignVariable],
+    where_true: [Where],
     while_loop: [While],
 }
