@@ -49,7 +49,7 @@ const ALL: [(TensorType, &str, usize); 23] = [
     (Float64, "float64", 64),
     (Complex128, "complex128", 128),
     (UInt64, "uint64", 64),
-    (Resource, "resource", 0),
+    (Resource, "resource", 32),
     (Variant, "variant", 0),
     (UInt32, "uint32", 32),
     (UInt16, "uint16", 16),
@@ -72,7 +72,8 @@ impl TensorType {
         ALL[self as usize].1
     }
 
-    /// Bits of one element; 0 for strings, resources and variants, whose elements have no fixed size.
+    /// Bits of one element; 0 for strings and variants, whose elements have no fixed size. A resource is an
+    /// int32 handle.
     pub fn bits(self) -> usize {
         ALL[self as usize].2
     }

@@ -9,12 +9,14 @@ mod error;
 pub mod gradient;
 pub mod op;
 pub mod quantize;
+pub mod session;
 pub mod tensor;
 
 pub use catalog::Catalog;
 pub use error::OpError;
 pub use op::{FastKernel, Inferred, Io, Kernel, NodeView, OpDef, OpId};
-pub use tensor::{AlignedBytes, Element, Shape, TensorInfo, TensorMut, TensorRef, copy_elements};
+pub use session::{Argument, NoSession, Resources, Session, TensorValue};
+pub use tensor::{AlignedBytes, Element, Known, Shape, TensorInfo, TensorMut, TensorRef, copy_elements};
 
 /// Declares each operator's module and lists its definitions in [`OPS`].
 macro_rules! operators {
@@ -40,6 +42,10 @@ operators! {
     broadcast_args: [BroadcastArgs],
     broadcast_to: [BroadcastTo],
     bucketize: [Bucketize],
+    branch: [IF, STABLEHLO_CASE, STABLEHLO_COMPOSITE],
+    broadcast_args: [BroadcastArgs],
+    broadcast_to: [BroadcastTo],
+    call_once: [CallOnce],
     cast: [Cast],
     comparison: [EQUAL, NOT_EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL],
     concatenation: [Concatenation],
@@ -64,6 +70,7 @@ operators! {
     gelu: [Gelu],
     hard_swish: [HardSwish],
     hashtable_lookup: [HashtableLookup],
+    hashtable: [Hashtable, HashtableFind, HashtableImport, HashtableSize],
     l2_normalization: [L2Normalization],
     leaky_relu: [LeakyRelu, Prelu],
     logical: [LOGICAL_AND, LOGICAL_OR, LogicalNot],
@@ -109,5 +116,7 @@ operators! {
     transpose_conv: [TransposeConv],
     unary_math: [ABS, CEIL, COS, EXP, FLOOR, LOG, NEG, ROUND, RSQRT, SIN, SQRT, SQUARE],
     unique: [Unique],
+    variable: [VarHandle, ReadVariable, AssignVariable],
     where_true: [Where],
+    while_loop: [While],
 }

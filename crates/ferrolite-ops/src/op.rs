@@ -3,11 +3,12 @@
 
 use crate::gradient::Gradient;
 use crate::quantize::QuantRule;
+use crate::session::Session;
 use crate::tensor::{Shape, TensorInfo, TensorMut, TensorRef};
 use crate::{OpError, ensure};
 use ferrolite_kernels::Isa;
 use ferrolite_kernels::ThreadPool;
-use ferrolite_model::{BuiltinOperator, BuiltinOptions, BuiltinOptions2, Bytes, Model, OperatorCode, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, BuiltinOptions2, Bytes, Model, Node, OperatorCode, TensorType};
 use smallvec::SmallVec;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -51,6 +52,10 @@ pub struct NodeView<'a> {
     pub options2: &'a BuiltinOptions2,
     /// Options of a custom operator.
     pub custom_options: Option<&'a Bytes>,
+    /// The model around the node, for operators that refer to other subgraphs.
+    pub model: &'a Model,
+    /// Index of the node's own subgraph.
+    pub subgraph: usize,
     /// Inputs; `None` where an optional one is left out.
     pub inputs: SmallVec<[Option<TensorInfo<'a>>; 4]>,
     /// Outputs: types and quantization from the model. Their shapes are the inferred ones when a kernel is prepared.
@@ -131,10 +136,15 @@ pub struct Io<'a> {
     pub inputs: SmallVec<[Option<TensorRef<'a>>; 4]>,
     /// Outputs in the node's order.
     pub outputs: SmallVec<[TensorMut<'a>; 2]>,
+    /// Variables that the run updates, in the order of [`OpDef::state_inputs`]; their places in `inputs` are `None`.
+    /// They hold what the last run left, at first zero (the zero point, where there is one).
+    pub state: SmallVec<[TensorMut<'a>; 2]>,
     /// At least [`Kernel::scratch_bytes`] bytes, aligned to 64, contents unspecified.
     pub scratch: &'a mut [u8],
     /// Threads to share work with.
     pub pool: &'a ThreadPool,
+    /// Other subgraphs and resources.
+    pub session: &'a mut dyn Session,
 }
 
 impl<'a> Io<'a> {
@@ -238,6 +248,12 @@ pub trait OpDef: Send + Sync {
     /// draws random numbers or runs other subgraphs.
     fn is_foldable(&self) -> bool {
         true
+    }
+
+    /// Positions of the inputs that a run updates in place, in rising order: the state of recurrent operators. The
+    /// runtime refuses a node where one of them is not a variable.
+    fn state_inputs(&self, _node: &Node) -> SmallVec<[usize; 4]> {
+        SmallVec::new()
     }
 
     /// Multiply-accumulates of one run, for reports.

@@ -4,6 +4,7 @@ use crate::{OpError, ensure};
 use bytemuck::{Pod, Zeroable};
 use ferrolite_model::{Bytes, Quantization, Sparsity, TensorType};
 use smallvec::SmallVec;
+use std::cell::Cell;
 
 /// Concrete dimensions, outermost first.
 pub type Shape = SmallVec<[usize; 6]>;
@@ -31,7 +32,7 @@ element! {
     half::bf16 => BFloat16;
     i8 => Int8;
     i16 => Int16;
-    i32 => Int32;
+    i32 => Int32 | Resource;
     i64 => Int64;
     u8 => UInt8 | Bool | Int4 | UInt4 | Int2 | Float8E4M3FN | Float8E5M2;
     u16 => UInt16;
@@ -39,6 +40,34 @@ element! {
     u64 => UInt64;
     [f32; 2] => Complex64;
     [f64; 2] => Complex128;
+}
+
+/// Data of a tensor that is known when a node is prepared. Whether it is looked at is noted: what was prepared without a
+/// look holds for other data as well.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    bytes: &'a [u8],
+    seen: Option<&'a Cell<bool>>,
+}
+
+impl<'a> Known<'a> {
+    /// Data that never changes.
+    pub fn constant(bytes: &'a [u8]) -> Known<'a> {
+        Known { bytes, seen: None }
+    }
+
+    /// Data of this moment; `seen` becomes true when somebody looks at it.
+    pub fn computed(bytes: &'a [u8], seen: &'a Cell<bool>) -> Known<'a> {
+        Known { bytes, seen: Some(seen) }
+    }
+
+    /// The data.
+    pub fn bytes(self) -> &'a [u8] {
+        if let Some(seen) = self.seen {
+            seen.set(true);
+        }
+        self.bytes
+    }
 }
 
 /// What is known about a tensor when a node is prepared.
@@ -50,6 +79,8 @@ pub struct TensorInfo<'a> {
     pub ty: TensorType,
     /// Dimensions. For outputs during inference: the file's, which may be stale.
     pub shape: Shape,
+    /// Whether the file leaves dimensions open, so that its shape is only one to start with.
+    pub is_open: bool,
     /// Scales and zero points.
     pub quantization: Option<&'a Quantization>,
     /// Sparse layout of a constant.
@@ -59,7 +90,7 @@ pub struct TensorInfo<'a> {
     /// Data of a constant: shared, may be kept by a kernel. Alignment is not promised.
     pub constant: Option<&'a Bytes>,
     /// Data if it is known now: a constant, or a computed tensor when a node is prepared late.
-    pub known: Option<&'a [u8]>,
+    pub known: Option<Known<'a>>,
 }
 
 impl TensorInfo<'_> {
@@ -78,7 +109,7 @@ impl TensorInfo<'_> {
 
     /// Known data as a vector of elements (copied: constants may be unaligned); `None` when it is not known yet.
     pub fn values<T: Element>(&self) -> Result<Option<Vec<T>>, OpError> {
-        let Some(bytes) = self.known else { return Ok(None) };
+        let Some(bytes) = self.known.map(Known::bytes) else { return Ok(None) };
         ensure!(T::matches(self.ty), "tensor {:?} has type {}", self.name, self.ty);
         Ok(Some(copy_elements(bytes)))
     }
@@ -212,6 +243,13 @@ impl AlignedBytes {
     /// `len` zero bytes.
     pub fn zeroed(len: usize) -> AlignedBytes {
         AlignedBytes { chunks: vec![Chunk::zeroed(); len.div_ceil(64)], len }
+    }
+
+    /// Becomes a copy of `bytes`, keeping its allocation where it is large enough.
+    pub fn assign(&mut self, bytes: &[u8]) {
+        self.chunks.resize(bytes.len().div_ceil(64), Chunk::zeroed());
+        self.len = bytes.len();
+        self.copy_from_slice(bytes);
     }
 
     /// Becomes `len` zero bytes, keeping its allocation where it is large enough.

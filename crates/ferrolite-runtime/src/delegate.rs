@@ -3,7 +3,7 @@
 //! A delegate claims partitions of a graph and compiles each into a kernel. The model is never changed: the plan gets
 //! one step per partition. Delegates are asked in order; the reference interpreter, asked last, refuses nothing.
 
-use crate::facts::{Facts, Known};
+use crate::facts::{Facts, KnownData};
 use ferrolite_kernels::Isa;
 use ferrolite_model::{Model, Node, TensorId};
 use ferrolite_ops::{Catalog, Kernel, NodeView, OpDef, OpError};
@@ -28,7 +28,7 @@ pub struct GraphView<'a> {
     pub(crate) catalog: &'a Catalog,
     pub(crate) isa: Isa,
     pub(crate) facts: &'a Facts,
-    pub(crate) known: Known<'a>,
+    pub(crate) known: &'a [KnownData<'a>],
     pub(crate) candidates: &'a [usize],
 }
 

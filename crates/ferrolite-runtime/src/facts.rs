@@ -3,10 +3,22 @@
 use crate::RuntimeError;
 use ferrolite_model::{Bytes, Model, Node, Tensor, TensorId};
 use ferrolite_ops::op::InferResult;
-use ferrolite_ops::{NodeView, OpDef, OpError, Shape, TensorInfo};
+use ferrolite_ops::{Known, NodeView, OpDef, OpError, Shape, TensorInfo};
+use std::cell::Cell;
 
-/// Data of some computed tensors.
-pub(crate) type Known<'a> = &'a [(TensorId, &'a [u8])];
+/// Data of a computed tensor while a node is prepared late.
+pub(crate) struct KnownData<'a> {
+    pub(crate) id: TensorId,
+    pub(crate) bytes: &'a [u8],
+    /// Whether somebody looked at it.
+    pub(crate) seen: Cell<bool>,
+}
+
+impl<'a> KnownData<'a> {
+    pub(crate) fn new(id: TensorId, bytes: &'a [u8]) -> KnownData<'a> {
+        KnownData { id, bytes, seen: Cell::new(false) }
+    }
+}
 
 /// Shapes and constants of one subgraph.
 #[derive(Clone, Debug)]
@@ -40,7 +52,7 @@ impl Facts {
         model: &'a Model,
         subgraph: usize,
         node: &'a Node,
-        known: Known<'a>,
+        known: &'a [KnownData<'a>],
     ) -> Option<NodeView<'a>> {
         let tensors = &model.subgraphs[subgraph].tensors;
         let info = |id: TensorId, shape: Shape| {
@@ -50,11 +62,15 @@ impl Facts {
                 name: tensor.name(),
                 ty: tensor.ty,
                 shape,
+                is_open: tensor.shape_signature.iter().chain(&tensor.shape).any(|&d| d < 0),
                 quantization: tensor.quantization.as_ref(),
                 sparsity: tensor.sparsity.as_ref(),
                 is_variable: tensor.is_variable,
                 constant,
-                known: constant.map(|c| &**c).or_else(|| known.iter().find(|k| k.0 == id).map(|k| k.1)),
+                known: match constant {
+                    Some(data) => Some(Known::constant(data)),
+                    None => known.iter().find(|k| k.id == id).map(|k| Known::computed(k.bytes, &k.seen)),
+                },
             }
         };
         let inputs = node.inputs.iter().map(|&id| match id {
@@ -70,6 +86,8 @@ impl Facts {
             options: &node.options,
             options2: &node.options2,
             custom_options: node.custom_options.as_ref(),
+            model,
+            subgraph,
             inputs: inputs.collect::<Option<_>>()?,
             outputs: outputs.collect(),
         })

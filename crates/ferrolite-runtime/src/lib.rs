@@ -8,8 +8,10 @@
 mod arena;
 pub mod delegate;
 pub mod delegates;
+mod engine;
 mod error;
 mod facts;
+mod graph;
 mod interpreter;
 mod limits;
 mod plan;

@@ -2,14 +2,15 @@
 
 use crate::arena::{self, Request};
 use crate::delegate::{Delegate, GraphView, Partition};
-use crate::facts::{Facts, Known, infer};
+use crate::facts::{Facts, KnownData, infer};
 use crate::{Limits, RuntimeError};
 use ferrolite_kernels::Isa;
 use ferrolite_kernels::ThreadPool;
 use ferrolite_model::{Bytes, Model, TensorId, TensorType};
 use ferrolite_ops::op::Io;
 use ferrolite_ops::tensor::OutputData;
-use ferrolite_ops::{AlignedBytes, Catalog, Kernel, NodeView, OpDef, OpError, TensorMut, TensorRef};
+use ferrolite_ops::{AlignedBytes, Catalog, Kernel, NoSession, NodeView, OpDef, OpError, Shape, TensorMut, TensorRef};
+use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub(crate) struct Context<'a> {
     pub(crate) limits: Limits,
     /// Every tensor keeps its own memory until the next invocation.
     pub(crate) preserve_all: bool,
+    /// Another subgraph calls this one: inputs and outputs have memory of their own, to change hands without copies.
+    pub(crate) is_called: bool,
 }
 
 /// Where a tensor's data is.
@@ -46,6 +49,8 @@ pub(crate) struct Step {
     pub(crate) nodes: Vec<usize>,
     pub(crate) inputs: Vec<Option<TensorId>>,
     pub(crate) outputs: Vec<TensorId>,
+    /// Variables that the step updates; they are not among the inputs.
+    pub(crate) state: Vec<TensorId>,
     pub(crate) work: Work,
     pub(crate) macs: u64,
 }
@@ -53,11 +58,24 @@ pub(crate) struct Step {
 pub(crate) enum Work {
     /// Ready to run.
     Planned { kernel: Box<dyn Kernel>, scratch: Range<usize> },
-    /// Prepared each time when its inputs are known.
-    Deferred,
+    /// Prepared when its inputs are known, and again when they have changed.
+    Deferred(Option<Box<Late>>),
+}
+
+/// A node that was prepared while the graph ran.
+pub(crate) struct Late {
+    /// Shapes of the inputs that it was prepared for.
+    pub(crate) inputs: SmallVec<[Option<Shape>; 4]>,
+    /// Data of inputs that it was prepared for.
+    pub(crate) seen: Vec<(TensorId, Vec<u8>)>,
+    /// Shapes of the outputs as far as they were inferred.
+    pub(crate) outputs: SmallVec<[Option<Shape>; 2]>,
+    pub(crate) kernel: Box<dyn Kernel>,
+    pub(crate) scratch: AlignedBytes,
 }
 
 /// Steps in execution order and places of all tensors.
+#[derive(Default)]
 pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
     pub(crate) places: Vec<Place>,
@@ -96,13 +114,13 @@ impl<'a> Context<'a> {
             }
         }
         let mut steps = self.compile(facts, candidates)?;
-        steps.extend(deferred.into_iter().map(|node| Step {
-            nodes: vec![node],
-            inputs: graph.nodes[node].inputs.clone(),
-            outputs: graph.nodes[node].outputs.clone(),
-            work: Work::Deferred,
-            macs: 0,
-        }));
+        for node in deferred {
+            let (inputs, outputs) = self.boundary(&[node]);
+            steps.push(Step { nodes: vec![node], inputs, outputs, state: vec![], work: Work::Deferred(None), macs: 0 });
+        }
+        for step in &mut steps {
+            self.split_state(step)?;
+        }
         // A partition runs when its last node would.
         steps.sort_by_key(|step| step.nodes.last().copied());
         self.place(facts, &mut steps, places)
@@ -162,6 +180,14 @@ impl<'a> Context<'a> {
         Ok(bytes)
     }
 
+    pub(crate) fn check_total(&self, bytes: usize) -> Result<(), RuntimeError> {
+        let limit = self.limits.max_total_bytes;
+        if bytes > limit {
+            return Err(RuntimeError::Limit { what: "the plan".into(), bytes, limit });
+        }
+        Ok(())
+    }
+
     fn fold(&self, op: &dyn OpDef, view: &NodeView<'_>) -> Result<Vec<Bytes>, OpError> {
         let aligned: Vec<Option<AlignedBytes>> =
             view.inputs.iter().map(|t| t.as_ref().and_then(|t| t.constant).map(|c| AlignedBytes::from(&**c))).collect();
@@ -183,7 +209,14 @@ impl<'a> Context<'a> {
             data: OutputData::Planned { shape: &info.shape, bytes },
         });
         let (inputs, outputs) = (inputs.collect(), outputs.collect());
-        kernel.run(&mut Io { inputs, outputs, scratch: &mut scratch, pool: self.pool })?;
+        kernel.run(&mut Io {
+            inputs,
+            outputs,
+            state: SmallVec::new(),
+            scratch: &mut scratch,
+            pool: self.pool,
+            session: &mut NoSession::default(),
+        })?;
         Ok(results.into_iter().map(|r| Bytes::from(&*r)).collect())
     }
 
@@ -217,7 +250,7 @@ impl<'a> Context<'a> {
     pub(crate) fn compile_now(
         &self,
         facts: &Facts,
-        known: Known<'_>,
+        known: &[KnownData<'_>],
         node: usize,
     ) -> Result<Box<dyn Kernel>, RuntimeError> {
         let candidates = [node];
@@ -229,7 +262,12 @@ impl<'a> Context<'a> {
         taker.ok_or_else(nobody).and_then(|d| d.compile(&partition)).map_err(self.node_error(node))
     }
 
-    fn graph_view<'v>(&'v self, facts: &'v Facts, known: Known<'v>, candidates: &'v [usize]) -> GraphView<'v> {
+    fn graph_view<'v>(
+        &'v self,
+        facts: &'v Facts,
+        known: &'v [KnownData<'v>],
+        candidates: &'v [usize],
+    ) -> GraphView<'v> {
         GraphView {
             model: self.model,
             subgraph: self.subgraph,
@@ -251,7 +289,30 @@ impl<'a> Context<'a> {
         let partition = Partition { graph, nodes, inputs: &inputs, outputs: &outputs };
         let kernel = delegate.compile(&partition).map_err(self.node_error(nodes[0]))?;
         let macs = nodes.iter().map(|&n| graph.op(n).zip(graph.view(n)).map_or(0, |(op, view)| op.macs(&view))).sum();
-        Ok(Step { nodes: nodes.to_vec(), inputs, outputs, work: Work::Planned { kernel, scratch: 0..0 }, macs })
+        let state = Vec::new();
+        Ok(Step { nodes: nodes.to_vec(), inputs, outputs, state, work: Work::Planned { kernel, scratch: 0..0 }, macs })
+    }
+
+    /// Moves the variables that a step updates from its inputs to its state.
+    fn split_state(&self, step: &mut Step) -> Result<(), RuntimeError> {
+        let graph = &self.model.subgraphs[self.subgraph];
+        for &node in &step.nodes {
+            let error = |text: String| self.node_error(node)(OpError::invalid(text));
+            for position in self.op(node)?.state_inputs(&graph.nodes[node]) {
+                let id = graph.nodes[node].inputs.get(position).copied().flatten();
+                let Some(id) = id else { return Err(error(format!("input {position}, its state, is missing"))) };
+                if !graph.tensors[id].is_variable || step.state.contains(&id) {
+                    return Err(error(format!("input {position}, its state, is not a variable of its own")));
+                }
+                step.state.push(id);
+            }
+        }
+        let state = &step.state;
+        step.inputs.iter_mut().filter(|id| id.is_some_and(|id| state.contains(&id))).for_each(|id| *id = None);
+        if step.outputs.iter().any(|id| state.contains(id)) {
+            return Err(self.node_error(step.nodes[0])(OpError::invalid("its state is also an output")));
+        }
+        Ok(())
     }
 
     /// Tensors that cross a partition's border.
@@ -287,7 +348,7 @@ impl<'a> Context<'a> {
             *span = Some(span.map_or((step, step), |(first, last)| (first.min(step), last.max(step))));
         };
         for (i, step) in steps.iter().enumerate() {
-            step.inputs.iter().flatten().chain(&step.outputs).for_each(|&id| touch(&places, id, i));
+            step.inputs.iter().flatten().chain(&step.outputs).chain(&step.state).for_each(|&id| touch(&places, id, i));
         }
         for &id in &graph.inputs {
             touch(&places, id, 0);
@@ -295,8 +356,15 @@ impl<'a> Context<'a> {
         }
         graph.outputs.iter().for_each(|&id| touch(&places, id, end));
 
-        let deferred: Vec<TensorId> =
-            steps.iter().filter(|s| matches!(s.work, Work::Deferred)).flat_map(|s| s.outputs.iter().copied()).collect();
+        let deferred: Vec<TensorId> = steps
+            .iter()
+            .filter(|s| matches!(s.work, Work::Deferred(_)))
+            .flat_map(|s| s.outputs.iter().copied())
+            .collect();
+        let border: Vec<TensorId> = match self.is_called {
+            true => graph.inputs.iter().chain(&graph.outputs).map(|&id| root(&places, id)).collect(),
+            false => Vec::new(),
+        };
         let mut requests = Vec::new();
         let mut owners = Vec::new();
         let mut heap_bytes = 0usize;
@@ -309,7 +377,7 @@ impl<'a> Context<'a> {
                 places[id] = if is_aligned(data, tensor.ty) { Place::Constant } else { Place::Heap };
                 continue;
             }
-            if tensor.ty.bits() == 0 || tensor.is_variable || deferred.contains(&id) {
+            if tensor.ty.bits() == 0 || tensor.is_variable || deferred.contains(&id) || border.contains(&id) {
                 places[id] = Place::Heap;
                 heap_bytes += facts.shapes[id].as_ref().map_or(Ok(0), |shape| self.check_size(id, shape))?;
                 continue;
@@ -330,11 +398,7 @@ impl<'a> Context<'a> {
             }
         }
         let (ranges, arena_bytes) = arena::place(&requests)?;
-        let total = arena_bytes.saturating_add(heap_bytes);
-        if total > self.limits.max_total_bytes {
-            let limit = self.limits.max_total_bytes;
-            return Err(RuntimeError::Limit { what: "the plan".into(), bytes: total, limit });
-        }
+        self.check_total(arena_bytes.saturating_add(heap_bytes))?;
         for (owner, range) in owners.into_iter().zip(ranges) {
             match owner {
                 Owner::Tensor(id) => places[id] = Place::Arena(range),

@@ -1,7 +1,7 @@
 //! What a model is made of, for people and programs.
 
-use ferrolite_model::{Model, Node, Subgraph, Tensor, TensorType};
-use ferrolite_ops::{Catalog, NodeView, Shape, TensorInfo};
+use ferrolite_model::{Model, Node, Tensor, TensorType};
+use ferrolite_ops::{Catalog, Known, NodeView, Shape, TensorInfo};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 
@@ -124,7 +124,7 @@ pub struct MetadataInfo {
 impl ModelInfo {
     /// Looks a model over. Nothing is run; operators that ferrolite does not have count no multiply-accumulates.
     pub fn new(model: &Model, catalog: &Catalog) -> ModelInfo {
-        let subgraphs: Vec<_> = model.subgraphs.iter().map(|graph| subgraph_info(model, graph, catalog)).collect();
+        let subgraphs: Vec<_> = (0..model.subgraphs.len()).map(|index| subgraph_info(model, index, catalog)).collect();
         let mut operators: BTreeMap<(String, i32), OperatorInfo> = BTreeMap::new();
         for (graph, info) in model.subgraphs.iter().zip(&subgraphs) {
             for (node, node_info) in graph.nodes.iter().zip(&info.nodes) {
@@ -167,7 +167,8 @@ impl ModelInfo {
     }
 }
 
-fn subgraph_info(model: &Model, graph: &Subgraph, catalog: &Catalog) -> SubgraphInfo {
+fn subgraph_info(model: &Model, index: usize, catalog: &Catalog) -> SubgraphInfo {
+    let graph = &model.subgraphs[index];
     let role = |id: usize, tensor: &Tensor| match () {
         () if tensor.is_variable => "variable",
         () if graph.inputs.contains(&id) => "input",
@@ -190,7 +191,7 @@ fn subgraph_info(model: &Model, graph: &Subgraph, catalog: &Catalog) -> Subgraph
         operator: model.operator(node).name().to_owned(),
         inputs: node.inputs.clone(),
         outputs: node.outputs.clone(),
-        macs: macs(model, graph, node, catalog),
+        macs: macs(model, index, node, catalog),
     });
     SubgraphInfo {
         name: graph.name.clone().unwrap_or_default(),
@@ -206,10 +207,10 @@ fn open_shape(tensor: &Tensor) -> Vec<i32> {
 }
 
 /// Multiply-accumulates of a node with the file's shapes, 0 where the operator refuses it.
-fn macs(model: &Model, graph: &Subgraph, node: &Node, catalog: &Catalog) -> u64 {
+fn macs(model: &Model, subgraph: usize, node: &Node, catalog: &Catalog) -> u64 {
     let counted = || {
         let op = catalog.find(model.operator(node))?;
-        let view = node_view(model, graph, node)?;
+        let view = node_view(model, subgraph, node)?;
         let inferred = op.infer(&view).ok()?;
         let mut view = view;
         for (output, inferred) in view.outputs.iter_mut().zip(inferred) {
@@ -220,9 +221,9 @@ fn macs(model: &Model, graph: &Subgraph, node: &Node, catalog: &Catalog) -> u64 
     counted().unwrap_or(0)
 }
 
-fn node_view<'a>(model: &'a Model, graph: &'a Subgraph, node: &'a Node) -> Option<NodeView<'a>> {
+fn node_view<'a>(model: &'a Model, subgraph: usize, node: &'a Node) -> Option<NodeView<'a>> {
     let info = |id: usize| {
-        let tensor = graph.tensors.get(id)?;
+        let tensor = model.subgraphs[subgraph].tensors.get(id)?;
         let constant = model.constant(tensor);
         Some(TensorInfo {
             name: tensor.name(),
@@ -232,7 +233,7 @@ fn node_view<'a>(model: &'a Model, graph: &'a Subgraph, node: &'a Node) -> Optio
             sparsity: tensor.sparsity.as_ref(),
             is_variable: tensor.is_variable,
             constant,
-            known: constant.map(|data| &**data),
+            known: constant.map(|data| Known::constant(data)),
         })
     };
     Some(NodeView {
@@ -240,6 +241,8 @@ fn node_view<'a>(model: &'a Model, graph: &'a Subgraph, node: &'a Node) -> Optio
         options: &node.options,
         options2: &node.options2,
         custom_options: node.custom_options.as_ref(),
+        model,
+        subgraph,
         inputs: node.inputs.iter().map(|&id| id.map_or(Some(None), |id| info(id).map(Some))).collect::<Option<_>>()?,
         outputs: node.outputs.iter().map(|&id| info(id)).collect::<Option<_>>()?,
     })

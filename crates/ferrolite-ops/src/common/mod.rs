@@ -2,7 +2,9 @@
 
 pub mod activation;
 pub mod backward;
+pub mod blockwise;
 pub mod broadcast;
+pub mod calls;
 pub mod cases;
 pub mod densify;
 pub mod elementwise;

@@ -2,7 +2,8 @@
 
 use crate::gradient::GradientCtx;
 use crate::op::{FastKernel, Io, Kernel, NodeView, OpDef, OpId};
-use crate::tensor::{AlignedBytes, OutputData, Shape, TensorInfo, TensorMut, TensorRef};
+use crate::session::NoSession;
+use crate::tensor::{AlignedBytes, Known, OutputData, Shape, TensorInfo, TensorMut, TensorRef};
 use crate::{Catalog, Inferred, OpError};
 use ferrolite_kernels::Isa;
 use ferrolite_kernels::ThreadPool;
@@ -81,17 +82,21 @@ pub fn run(
         name: "test",
         ty,
         shape: shape.into(),
+        is_open: false,
         quantization: None,
         sparsity: None,
         is_variable: false,
         constant: None,
         known: None,
     };
+    let (model, mut session) = (Model::default(), NoSession::default());
     let mut node = NodeView {
         version: 1,
         options,
         options2: &BuiltinOptions2::NONE,
         custom_options: None,
+        model: &model,
+        subgraph: 0,
         inputs: SmallVec::new(),
         outputs: SmallVec::new(),
     };
@@ -99,7 +104,7 @@ pub fn run(
         node.inputs.push(Some(TensorInfo {
             quantization: tensor.quantization.as_ref(),
             constant: tensor.constant.then_some(bytes),
-            known: tensor.constant.then_some(&tensor.bytes),
+            known: tensor.constant.then_some(Known::constant(&tensor.bytes)),
             ..info(tensor.ty, &tensor.shape)
         }));
     }
@@ -152,6 +157,8 @@ pub fn run(
             .collect(),
         scratch: &mut scratch,
         pool: &ThreadPool::new(2),
+        state: SmallVec::new(),
+        session: &mut session,
     };
     kernel.run(&mut io)?;
     drop(io);

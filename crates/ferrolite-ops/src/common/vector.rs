@@ -4,6 +4,7 @@ use crate::OpError;
 use crate::common::broadcast::{Broadcast, Tiles};
 use crate::common::parallel::for_items;
 use crate::op::{FnKernel, Io, Kernel, NodeView, OpDef};
+use crate::session::NoSession;
 use crate::tensor::{AlignedBytes, OutputData, Shape, TensorMut, TensorRef};
 use ferrolite_kernels::{Binary, Isa, ThreadPool, Unary, binary_f32, lut_i8, unary_f32, unary_f32_inplace};
 use ferrolite_model::TensorType;
@@ -149,6 +150,8 @@ fn tabulate(
         }],
         scratch: &mut scratch,
         pool: &ThreadPool::new(1),
+        state: SmallVec::new(),
+        session: &mut NoSession::default(),
     })?;
     Ok(result)
 }
