@@ -2,9 +2,9 @@
 
 pub mod activation;
 pub mod backward;
+pub mod blocks;
 pub mod blockwise;
 pub mod boxes;
-pub mod blocks;
 pub mod broadcast;
 pub mod calls;
 pub mod cases;
