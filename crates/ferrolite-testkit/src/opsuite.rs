@@ -201,7 +201,7 @@ impl Golden {
         }
         let mut pairs = outputs.iter().zip(want).enumerate();
         pairs.try_for_each(|(k, (got, want))| {
-            compare(got, want, &self.tolerance).map_err(|e| format!("step {step}, output {k}: {e}"))
+            compare(got, want, &self.tolerance).map(|_| ()).map_err(|e| format!("step {step}, output {k}: {e}"))
         })
     }
 
