@@ -82,6 +82,7 @@ pub fn run(
         name: "test",
         ty,
         shape: shape.into(),
+        is_open: false,
         quantization: None,
         sparsity: None,
         is_variable: false,
