@@ -30,16 +30,6 @@ macro_rules! operators {
 
 // One line per folder or file, in alphabetical order.
 operators! {
-        ENERGY,
-        FFT_AUTO_SCALE,
-        FILTER_BANK,
-        FILTER_BANK_LOG
-        PCAN,
-        SPECTRAL_SUBTRACTION,
-        SQUARE_ROOT,
-        SignalRfft,
-        WINDOW,
-    ],
     activation_grad: [ReluGrad],
     add_n: [AddN],
     add_sub: [Add, Sub],
@@ -126,6 +116,9 @@ operators! {
     shape: [Shape, Rank],
     sign: [Sign],
     signal: [
+        WINDOW, FFT_AUTO_SCALE, SignalRfft, ENERGY, FILTER_BANK, SQUARE_ROOT, SPECTRAL_SUBTRACTION, PCAN,
+        FILTER_BANK_LOG
+    ],
     skip_gram: [SkipGram],
     slice: [Slice],
     softmax: [Softmax, LogSoftmax],
