@@ -4,6 +4,7 @@
 //! and a kernel is reached only through an [`Isa`], which proves that the CPU has it. Kernels lie in tables of variants, one row
 //! per instruction set, from which dispatch and tests are derived.
 
+mod blockwise;
 mod conv_ordered;
 mod depthwise;
 mod elementwise;
@@ -25,6 +26,7 @@ mod testutil;
 mod train;
 mod transpose;
 
+pub use blockwise::BlockwiseI8;
 pub use conv_ordered::{ORDERED_PRODUCTS, OrderedConv};
 pub use depthwise::{DepthwiseI8, depthwise_conv2d_f32, depthwise_conv2d_i8};
 pub use elementwise::{Binary, Unary, binary_f32, softmax_rows, unary_f32, unary_f32_inplace};

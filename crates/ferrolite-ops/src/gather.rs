@@ -2,8 +2,9 @@
 
 use crate::common::blocks::{copy_run, for_run_length};
 use crate::common::cases::{self, Operand};
-use crate::common::strided::{axis, copy_packed, elements, index_input};
-use crate::common::strings::{Strings, write_strings};
+use crate::common::index::Indices;
+use crate::common::runs::RunCopy;
+use crate::common::strided::{axis, elements, index_input};
 use crate::op::{Case, FastKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::TensorRef;
@@ -115,22 +116,9 @@ struct GatherKernel {
 impl GatherKernel {
     /// Calls `copy` with the first element of every picked slice in the data and in the output.
     fn for_each(&self, indices: TensorRef<'_>, mut copy: impl FnMut(usize, usize)) -> Result<(), OpError> {
-        let wide = |i: usize| -> Result<i64, OpError> {
-            Ok(match indices.ty {
-                TensorType::Int16 => indices.slice::<i16>()?[i].into(),
-                TensorType::Int32 => indices.slice::<i32>()?[i].into(),
-                _ => indices.slice::<i64>()?[i],
-            })
-        };
-        let size = indices.ty.byte_len(self.batches * self.picks);
-        ensure!(size == Some(indices.bytes.len()), "sizes changed since the kernel was prepared");
-        let pick = |i: usize| -> Result<usize, OpError> {
-            let index = wide(i)?;
-            match usize::try_from(index).ok().filter(|&index| index < self.choices) {
-                Some(index) => Ok(index),
-                None => Err(OpError::invalid(format!("index {index} is not one of {}", self.choices))),
-            }
-        };
+        let indices = Indices::of(indices)?;
+        ensure!(indices.len() == self.batches * self.picks, "sizes changed since the kernel was prepared");
+        let pick = |i: usize| indices.pick(i, self.choices);
         // Also where slices are empty, a wrong index is an error.
         (0..self.batches * self.picks).try_for_each(|i| pick(i).map(|_| ()))?;
         if self.inner == 0 {
@@ -153,32 +141,10 @@ impl GatherKernel {
 impl Kernel for GatherKernel {
     fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
         let (data, indices) = (io.input(0)?, io.input(1)?);
-        let output = &mut io.outputs[0];
-        let (data_len, output_len) = (
-            self.batches * self.outer * self.choices * self.inner,
-            self.batches * self.outer * self.picks * self.inner,
-        );
-        let inner = self.inner;
-        if self.ty == TensorType::String {
-            let strings = Strings::new(data.bytes)?;
-            ensure!(strings.len() >= data_len, "string data is shorter than its shape");
-            let mut picked: Vec<&[u8]> = Vec::with_capacity(output_len);
-            self.for_each(indices, |from, _| picked.extend((from..from + inner).map(|i| strings.get(i))))?;
-            return write_strings(output, &picked);
-        }
-        let (src, dst) = (data.bytes, output.bytes());
-        let fits = |bytes: &[u8], n| self.ty.byte_len(n).is_some_and(|n| n <= bytes.len());
-        ensure!(fits(src, data_len) && fits(dst, output_len), "data is shorter than its shape");
-        let bits = self.ty.bits();
-        if bits < 8 {
-            return self.for_each(indices, |from, to| {
-                (0..inner).for_each(|i| copy_packed(bits, src, from + i, dst, to + i));
-            });
-        }
-        let size = bits / 8;
-        self.for_each(indices, |from, to| {
-            dst[to * size..][..inner * size].copy_from_slice(&src[from * size..][..inner * size]);
-        })
+        let rows = self.batches * self.outer;
+        let (src, dst) = (rows * self.choices * self.inner, rows * self.picks * self.inner);
+        let copy = RunCopy { ty: self.ty, len: self.inner, src, dst };
+        copy.run(data, &mut io.outputs[0], |copy| self.for_each(indices, copy))
     }
 }
 

@@ -77,11 +77,14 @@ pub fn zero(output: &TensorInfo<'_>) -> [u8; 16] {
     bytes
 }
 
-struct PadKernel {
-    copy: StridedCopy,
-    ty: TensorType,
-    /// The border's value; `None` takes it from input 2.
-    value: Option<[u8; 16]>,
+/// Fills the output with one value, then copies input 0 into it.
+pub struct PadKernel {
+    /// Where the input goes.
+    pub copy: StridedCopy,
+    /// Element type.
+    pub ty: TensorType,
+    /// The value; `None` takes it from input 2.
+    pub value: Option<[u8; 16]>,
 }
 
 /// The border's value: as planned, or input 2.

@@ -79,6 +79,8 @@ pub struct TensorInfo<'a> {
     pub ty: TensorType,
     /// Dimensions. For outputs during inference: the file's, which may be stale.
     pub shape: Shape,
+    /// Whether the file leaves dimensions open, so that its shape is only one to start with.
+    pub is_open: bool,
     /// Scales and zero points.
     pub quantization: Option<&'a Quantization>,
     /// Sparse layout of a constant.

@@ -5,8 +5,7 @@ use crate::plan::Context;
 use crate::{Options, RuntimeError};
 use ferrolite_kernels::ThreadPool;
 use ferrolite_model::Model;
-use ferrolite_ops::{OpError, Resources, Session, TensorRef, TensorValue};
-use std::collections::BTreeMap;
+use ferrolite_ops::{Argument, OpError, Resources, Session, TensorValue};
 use std::sync::Arc;
 
 /// How deep subgraphs may call each other.
@@ -19,7 +18,7 @@ pub(crate) struct Engine {
     pub(crate) pool: Arc<ThreadPool>,
     pub(crate) resources: Arc<Resources>,
     /// Subgraphs that have been called, with the plan for the shapes of the last call. One that is running is not here.
-    callees: BTreeMap<usize, Graph>,
+    callees: Vec<Option<Box<Graph>>>,
     depth: usize,
     /// Memory of all callees.
     callee_bytes: usize,
@@ -33,7 +32,7 @@ impl Engine {
             pool: Arc::new(ThreadPool::new(options.threads.max(1))),
             resources: options.resources.clone().unwrap_or_else(own),
             options,
-            callees: BTreeMap::new(),
+            callees: Vec::new(),
             depth: 0,
             callee_bytes: 0,
         }
@@ -51,20 +50,21 @@ impl Engine {
             pool: &self.pool,
             limits,
             preserve_all: self.options.preserve_all && self.depth == 0,
+            is_called: self.depth > 0,
         }
     }
 
     /// Runs a subgraph, planned for these shapes if it is not yet.
     fn run_callee(
         &mut self,
-        graph: &mut Option<Graph>,
+        graph: &mut Option<Box<Graph>>,
         subgraph: usize,
-        inputs: &[TensorRef<'_>],
+        inputs: &mut [Argument<'_>],
         outputs: &mut Vec<TensorValue>,
     ) -> Result<(), RuntimeError> {
         let graph = match graph {
             Some(graph) => graph,
-            None => graph.insert(Graph::new(self, subgraph)?),
+            None => graph.insert(Box::new(Graph::new(self, subgraph)?)),
         };
         graph.call(self, inputs, outputs)
     }
@@ -74,20 +74,23 @@ impl Session for Engine {
     fn call(
         &mut self,
         subgraph: usize,
-        inputs: &[TensorRef<'_>],
+        inputs: &mut [Argument<'_>],
         outputs: &mut Vec<TensorValue>,
     ) -> Result<(), OpError> {
         if self.depth >= MAX_DEPTH {
             return Err(OpError::invalid(format!("subgraphs call each other more than {MAX_DEPTH} deep")));
         }
-        let mut graph = self.callees.remove(&subgraph);
-        self.callee_bytes -= graph.as_ref().map_or(0, Graph::bytes);
+        if self.callees.is_empty() {
+            self.callees.resize_with(self.model.subgraphs.len(), || None);
+        }
+        let mut graph = self.callees.get_mut(subgraph).and_then(Option::take);
+        self.callee_bytes -= graph.as_deref().map_or(0, Graph::bytes);
         self.depth += 1;
         let result = self.run_callee(&mut graph, subgraph, inputs, outputs);
         self.depth -= 1;
         if let Some(graph) = graph {
             self.callee_bytes += graph.bytes();
-            self.callees.insert(subgraph, graph);
+            self.callees[subgraph] = Some(graph);
         }
         result.map_err(|e| OpError::invalid(e.to_string()))
     }

@@ -9,7 +9,7 @@ use ferrolite_kernels::ThreadPool;
 use ferrolite_model::{Model, Node, Quantization, Subgraph, TensorId, TensorType};
 use ferrolite_ops::op::Io;
 use ferrolite_ops::tensor::OutputData;
-use ferrolite_ops::{AlignedBytes, OpError, Shape, TensorMut, TensorRef, TensorValue};
+use ferrolite_ops::{AlignedBytes, Argument, OpError, Shape, TensorMut, TensorRef, TensorValue};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -107,45 +107,93 @@ impl Graph {
         Ok(())
     }
 
-    /// Runs the graph as a callee: resizes it where the inputs' shapes are new, copies them in and the results out.
+    /// Runs the graph as a callee: resizes it where the inputs' shapes are new, and moves data in and out.
     pub(crate) fn call(
         &mut self,
         engine: &mut Engine,
-        inputs: &[TensorRef<'_>],
+        inputs: &mut [Argument<'_>],
         outputs: &mut Vec<TensorValue>,
     ) -> Result<(), RuntimeError> {
+        self.check_arguments(inputs)?;
         let definition = &self.model.subgraphs[self.subgraph];
-        let index = self.subgraph;
+        let mut known = definition.inputs.iter().zip(&*inputs);
+        let is_planned = self.plan.places.len() == definition.tensors.len();
+        if !is_planned || !known.all(|(&id, given)| self.facts.shapes[id].as_deref() == Some(given.shape())) {
+            let shapes: Vec<_> = inputs.iter().map(Argument::shape).enumerate().collect();
+            self.resize_inputs(engine, &shapes)?;
+        }
+        for i in 0..inputs.len() {
+            let id = self.definition().inputs[i];
+            match &mut inputs[i] {
+                Argument::Copied(tensor) => self.set_bytes(id, tensor.bytes)?,
+                Argument::Lent(value) => self.exchange(id, &mut value.bytes)?,
+            }
+        }
+        let result = self.invoke(engine).and_then(|()| self.take_outputs(outputs));
+        // The last one first, should the subgraph list an input twice.
+        for i in (0..inputs.len()).rev() {
+            if let Argument::Lent(value) = &mut inputs[i] {
+                self.exchange(self.definition().inputs[i], &mut value.bytes)?;
+            }
+        }
+        result
+    }
+
+    /// Checks number, types and sizes of a call's inputs.
+    fn check_arguments(&self, inputs: &[Argument<'_>]) -> Result<(), RuntimeError> {
+        let (index, definition) = (self.subgraph, self.definition());
         if inputs.len() != definition.inputs.len() {
             let (given, wanted) = (inputs.len(), definition.inputs.len());
             return Err(RuntimeError::Usage(format!("subgraph {index} takes {wanted} inputs, not {given}")));
         }
         for (i, (&id, given)) in definition.inputs.iter().zip(inputs).enumerate() {
-            let wanted = definition.tensors[id].ty;
-            if wanted != given.ty {
-                let given = given.ty;
-                return Err(RuntimeError::Usage(format!("input {i} of subgraph {index} is {wanted}, not {given}")));
+            let (wanted, ty) = (definition.tensors[id].ty, given.ty());
+            if wanted != ty {
+                return Err(RuntimeError::Usage(format!("input {i} of subgraph {index} is {wanted}, not {ty}")));
             }
         }
-        let mut known = definition.inputs.iter().zip(inputs);
-        let is_planned = self.plan.places.len() == definition.tensors.len();
-        if !is_planned || !known.all(|(&id, given)| self.facts.shapes[id].as_deref() == Some(given.shape)) {
-            let shapes: Vec<_> = inputs.iter().map(|t| t.shape).enumerate().collect();
-            self.resize_inputs(engine, &shapes)?;
+        Ok(())
+    }
+
+    /// Gives a tensor on the heap other memory of the same size.
+    fn exchange(&mut self, id: TensorId, bytes: &mut AlignedBytes) -> Result<(), RuntimeError> {
+        let root = self.plan.root(id);
+        if *self.plan.place_of(id) != Place::Heap || self.facts.constants[id].is_some() {
+            return Err(RuntimeError::Usage(format!("tensor {id} is a constant, but also an input")));
         }
-        for (i, given) in inputs.iter().enumerate() {
-            self.set_bytes(self.definition().inputs[i], given.bytes)?;
+        let is_sized = self.definition().tensors[id].ty.bits() > 0;
+        let (wanted, given) = (self.heap[root].len(), bytes.len());
+        if is_sized && wanted != given {
+            return Err(RuntimeError::Usage(format!("tensor {id} takes {wanted} bytes, not {given}")));
         }
-        self.invoke(engine)?;
-        let results = &self.definition().outputs;
-        outputs.truncate(results.len());
-        for (i, &id) in results.iter().enumerate() {
-            let tensor = self.tensor(id).ok_or_else(|| RuntimeError::Usage(format!("there is no tensor {id}")))?;
-            let result = TensorRef { ty: tensor.ty, shape: tensor.shape, quantization: None, bytes: tensor.bytes };
-            match outputs.get_mut(i) {
-                Some(output) => output.assign(result),
-                None => outputs.push(TensorValue::copy_of(result)),
+        self.heap_bytes = self.heap_bytes - wanted + given;
+        std::mem::swap(&mut self.heap[root], bytes);
+        Ok(())
+    }
+
+    /// Moves the results into `outputs`, whose old memory takes their place. What the graph needs again is copied.
+    fn take_outputs(&mut self, outputs: &mut Vec<TensorValue>) -> Result<(), RuntimeError> {
+        let model = Arc::clone(&self.model);
+        let definition = &model.subgraphs[self.subgraph];
+        outputs.resize_with(definition.outputs.len(), TensorValue::default);
+        for (&id, output) in definition.outputs.iter().zip(outputs) {
+            let root = self.plan.root(id);
+            let users = definition.outputs.iter().filter(|&&other| self.plan.root(other) == root).count();
+            let is_kept = self.facts.constants[id].is_some() || definition.tensors[root].is_variable || users > 1;
+            if is_kept || *self.plan.place_of(id) != Place::Heap {
+                let tensor = self.tensor(id).ok_or_else(|| RuntimeError::Usage(format!("there is no tensor {id}")))?;
+                let (ty, shape, bytes) = (tensor.ty, tensor.shape, tensor.bytes);
+                output.assign(TensorRef { ty, shape, quantization: None, bytes });
+                continue;
             }
+            output.ty = definition.tensors[id].ty;
+            output.shape.clear();
+            output.shape.extend_from_slice(self.facts.shapes[id].as_deref().unwrap_or(&[]));
+            let size = self.heap[root].len();
+            if output.bytes.len() != size {
+                output.bytes.resize_zeroed(size);
+            }
+            std::mem::swap(&mut self.heap[root], &mut output.bytes);
         }
         Ok(())
     }

@@ -25,6 +25,8 @@ pub(crate) struct Context<'a> {
     pub(crate) limits: Limits,
     /// Every tensor keeps its own memory until the next invocation.
     pub(crate) preserve_all: bool,
+    /// Another subgraph calls this one: inputs and outputs have memory of their own, to change hands without copies.
+    pub(crate) is_called: bool,
 }
 
 /// Where a tensor's data is.
@@ -304,6 +306,14 @@ impl<'a> Context<'a> {
                 }
                 step.state.push(id);
             }
+            for position in self.op(node)?.optional_state_inputs(&graph.nodes[node]) {
+                let id = graph.nodes[node].inputs.get(position).copied().flatten();
+                let Some(id) = id.filter(|&id| graph.tensors[id].is_variable) else { continue };
+                if step.state.contains(&id) {
+                    return Err(error(format!("input {position}, its state, is not a variable of its own")));
+                }
+                step.state.push(id);
+            }
         }
         let state = &step.state;
         step.inputs.iter_mut().filter(|id| id.is_some_and(|id| state.contains(&id))).for_each(|id| *id = None);
@@ -359,6 +369,10 @@ impl<'a> Context<'a> {
             .filter(|s| matches!(s.work, Work::Deferred(_)))
             .flat_map(|s| s.outputs.iter().copied())
             .collect();
+        let border: Vec<TensorId> = match self.is_called {
+            true => graph.inputs.iter().chain(&graph.outputs).map(|&id| root(&places, id)).collect(),
+            false => Vec::new(),
+        };
         let mut requests = Vec::new();
         let mut owners = Vec::new();
         let mut heap_bytes = 0usize;
@@ -371,7 +385,7 @@ impl<'a> Context<'a> {
                 places[id] = if is_aligned(data, tensor.ty) { Place::Constant } else { Place::Heap };
                 continue;
             }
-            if tensor.ty.bits() == 0 || tensor.is_variable || deferred.contains(&id) {
+            if tensor.ty.bits() == 0 || tensor.is_variable || deferred.contains(&id) || border.contains(&id) {
                 places[id] = Place::Heap;
                 heap_bytes += facts.shapes[id].as_ref().map_or(Ok(0), |shape| self.check_size(id, shape))?;
                 continue;

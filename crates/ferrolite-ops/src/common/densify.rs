@@ -150,6 +150,7 @@ mod tests {
                 name: "w",
                 ty: TensorType::Int8,
                 shape: Shape::from_slice(&[2, 4]),
+                is_open: false,
                 quantization: None,
                 sparsity: Some(sparsity),
                 is_variable: false,

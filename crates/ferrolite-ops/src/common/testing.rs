@@ -82,6 +82,7 @@ pub fn run(
         name: "test",
         ty,
         shape: shape.into(),
+        is_open: false,
         quantization: None,
         sparsity: None,
         is_variable: false,
@@ -98,6 +99,7 @@ pub fn run(
         subgraph: 0,
         inputs: SmallVec::new(),
         outputs: SmallVec::new(),
+        intermediates: SmallVec::new(),
     };
     for (tensor, bytes) in inputs.iter().zip(&constants) {
         node.inputs.push(Some(TensorInfo {

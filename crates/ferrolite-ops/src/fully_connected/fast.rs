@@ -1,5 +1,6 @@
 //! Fast kernels: one matrix product.
 
+use super::blockwise::BLOCKWISE;
 use super::infer::{is_shuffled, options, problem};
 use super::reference::linear;
 use super::swapped::SWAPPED;
@@ -8,8 +9,9 @@ use crate::common::fast_linear::{Plan, Product, types_supported};
 use crate::common::wide;
 use crate::op::{FastKernel, NodeView};
 
-/// One kernel for float, int8, uint8 and hybrid, one for int16, and one for training.
-pub const FAST: &[FastKernel] = &[SWAPPED, GEMM, WIDE];
+/// One kernel for float, int8, uint8 and hybrid, one for int16, one for training, and one for weights with a scale per
+/// block.
+pub const FAST: &[FastKernel] = &[BLOCKWISE, SWAPPED, GEMM, WIDE];
 
 const GEMM: FastKernel = FastKernel { name: "gemm", supports, prepare: |node, isa| plan(node)?.prepare(node, isa) };
 

@@ -1,0 +1,97 @@
+//! IF, STABLEHLO_CASE and STABLEHLO_COMPOSITE: each runs one of the subgraphs that it names.
+
+use crate::common::calls::{call, check_callee, check_single, open_outputs};
+use crate::op::{InferResult, Io, Kernel, NodeView, OpDef, OpId};
+use crate::{OpError, ensure};
+use ferrolite_model::{BuiltinOperator, TensorType};
+use std::ops::RangeInclusive;
+
+/// An operator that runs a subgraph of its choice.
+pub struct Branch {
+    op: BuiltinOperator,
+    /// Type of input 0, which chooses and is not passed on.
+    choice: Option<TensorType>,
+}
+
+/// IF. Inputs: a condition, and what the branches take.
+pub const IF: Branch = Branch { op: BuiltinOperator::IF, choice: Some(TensorType::Bool) };
+/// STABLEHLO_CASE. Inputs: the branch, and what the branches take. A number outside of the branches is the last one.
+pub const STABLEHLO_CASE: Branch = Branch { op: BuiltinOperator::STABLEHLO_CASE, choice: Some(TensorType::Int32) };
+/// STABLEHLO_COMPOSITE: an operation by name, and a subgraph that computes it.
+pub const STABLEHLO_COMPOSITE: Branch = Branch { op: BuiltinOperator::STABLEHLO_COMPOSITE, choice: None };
+
+impl Branch {
+    /// The subgraphs; at least one.
+    fn branches(&self, node: &NodeView<'_>) -> Result<Vec<usize>, OpError> {
+        let named = if let Some(options) = node.options.as_if_options() {
+            vec![options.then_subgraph_index, options.else_subgraph_index]
+        } else if let Some(options) = node.options2.as_stablehlo_case_options() {
+            options.branch_subgraph_indices.clone().unwrap_or_default()
+        } else if let Some(options) = node.options2.as_stable_hlocomposite_options() {
+            vec![options.decomposition_subgraph_index]
+        } else {
+            Vec::new()
+        };
+        ensure!(!named.is_empty(), "it names no subgraph");
+        named.into_iter().map(|index| check_callee(node, index, self.first())).collect()
+    }
+
+    /// The first input that is passed on.
+    fn first(&self) -> usize {
+        usize::from(self.choice.is_some())
+    }
+}
+
+impl OpDef for Branch {
+    fn id(&self) -> OpId {
+        OpId::Builtin(self.op)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=1
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        if let Some(ty) = self.choice {
+            check_single(node.input(0)?, &[ty])?;
+        }
+        self.branches(node)?;
+        Ok(open_outputs(node))
+    }
+
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        Ok(Box::new(BranchKernel { branches: self.branches(node)?, choice: self.choice }))
+    }
+
+    fn is_foldable(&self) -> bool {
+        false
+    }
+}
+
+struct BranchKernel {
+    branches: Vec<usize>,
+    choice: Option<TensorType>,
+}
+
+impl Kernel for BranchKernel {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        let last = self.branches.len() - 1;
+        let chosen = match self.choice {
+            None => 0,
+            Some(TensorType::Bool) => match io.input(0)?.bytes {
+                [0] => 1,
+                [_] => 0,
+                bytes => return Err(OpError::invalid(format!("a condition of {} bytes", bytes.len()))),
+            },
+            Some(_) => match io.input(0)?.slice::<i32>()? {
+                &[index] => usize::try_from(index).unwrap_or(last).min(last),
+                values => return Err(OpError::invalid(format!("{} branch numbers", values.len()))),
+            },
+        };
+        call(io, self.branches[chosen], usize::from(self.choice.is_some()))
+    }
+
+    fn name(&self) -> &str {
+        "call"
+    }
+}

@@ -1,0 +1,103 @@
+//! WHILE: runs a body as long as a condition holds.
+
+use crate::common::calls::{check_callee, check_types, give, open_outputs, subgraph};
+use crate::op::{InferResult, Io, Kernel, NodeView, OpDef, OpId};
+use crate::session::{Argument, TensorValue};
+use crate::{OpError, ensure};
+use ferrolite_model::{BuiltinOperator, TensorType};
+use smallvec::SmallVec;
+use std::ops::RangeInclusive;
+
+/// WHILE. Inputs: the state. Outputs: the state after the last iteration.
+pub struct While;
+
+/// The prepared loop.
+struct Loop {
+    condition: usize,
+    body: usize,
+    /// The part of the state that the condition subgraph returns as it is, if it does.
+    flag: Option<usize>,
+}
+
+fn prepare(node: &NodeView<'_>) -> Result<Loop, OpError> {
+    let Some(options) = node.options.as_while_options() else { return Err(OpError::invalid("options are missing")) };
+    ensure!(options.cond_subgraph_index != options.body_subgraph_index, "condition and body are one subgraph");
+    let body = check_callee(node, options.body_subgraph_index, 0)?;
+    let (condition, graph) = subgraph(node, options.cond_subgraph_index)?;
+    let state = (0..node.inputs.len()).map(|i| node.input(i).map(|t| t.ty)).collect::<Result<Vec<_>, _>>()?;
+    let outputs: Vec<TensorType> = node.outputs.iter().map(|t| t.ty).collect();
+    ensure!(state == outputs, "a state of types {state:?} becomes {outputs:?}");
+    check_types(graph, condition, "input", &graph.inputs, &state)?;
+    check_types(graph, condition, "output", &graph.outputs, &[TensorType::Bool])?;
+    let flag = graph.inputs.iter().position(|id| *id == graph.outputs[0]);
+    Ok(Loop { condition, body, flag })
+}
+
+impl OpDef for While {
+    fn id(&self) -> OpId {
+        OpId::Builtin(BuiltinOperator::WHILE)
+    }
+
+    fn versions(&self) -> RangeInclusive<i32> {
+        1..=1
+    }
+
+    fn infer(&self, node: &NodeView<'_>) -> InferResult {
+        prepare(node)?;
+        Ok(open_outputs(node))
+    }
+
+    fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        Ok(Box::new(prepare(node)?))
+    }
+
+    fn is_foldable(&self) -> bool {
+        false
+    }
+}
+
+/// The whole state, without copies.
+fn lend(state: &mut [TensorValue]) -> SmallVec<[Argument<'_>; 8]> {
+    state.iter_mut().map(Argument::Lent).collect()
+}
+
+impl Loop {
+    fn goes_on(
+        &self,
+        io: &mut Io<'_>,
+        state: &mut [TensorValue],
+        result: &mut Vec<TensorValue>,
+    ) -> Result<bool, OpError> {
+        let flag = match self.flag {
+            Some(i) => &state[i],
+            None => {
+                io.session.call(self.condition, &mut lend(state), result)?;
+                &result[0]
+            }
+        };
+        match (&flag.shape[..], &flag.bytes[..]) {
+            ([] | [1], [byte]) => Ok(*byte != 0),
+            (shape, _) => Err(OpError::invalid(format!("a condition of shape {shape:?}"))),
+        }
+    }
+}
+
+impl Kernel for Loop {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        let mut state: Vec<TensorValue> = io.inputs.iter().flatten().map(|&t| TensorValue::copy_of(t)).collect();
+        let (mut next, mut result) = (Vec::new(), Vec::new());
+        let limit = io.session.max_iterations();
+        let mut iterations = 0;
+        while self.goes_on(io, &mut state, &mut result)? {
+            ensure!(iterations < limit, "the loop has not ended after {limit} iterations, the limit; see Limits");
+            iterations += 1;
+            io.session.call(self.body, &mut lend(&mut state), &mut next)?;
+            std::mem::swap(&mut state, &mut next);
+        }
+        give(io, &mut state)
+    }
+
+    fn name(&self) -> &str {
+        "loop"
+    }
+}
