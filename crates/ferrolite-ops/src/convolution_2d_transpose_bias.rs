@@ -53,6 +53,7 @@ fn as_transpose_conv<T>(
         subgraph: node.subgraph,
         inputs: IN_ORDER.iter().map(|i| i.and_then(|i| node.optional_input(i)).cloned()).collect(),
         outputs: node.outputs.iter().cloned().collect(),
+        intermediates: Default::default(),
     })
 }
 
