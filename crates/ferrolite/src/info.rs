@@ -231,7 +231,7 @@ fn node_view<'a>(model: &'a Model, subgraph: usize, node: &'a Node) -> Option<No
             shape: tensor.shape.iter().map(|&dim| usize::try_from(dim).ok()).collect::<Option<Shape>>()?,
             quantization: tensor.quantization.as_ref(),
             sparsity: tensor.sparsity.as_ref(),
-            is_open: tensor.shape_signature.is_some(),
+            is_open: tensor.shape_signature.iter().chain(&tensor.shape).any(|&d| d < 0),
             is_variable: tensor.is_variable,
             constant,
             known: constant.map(|data| Known::constant(data)),
