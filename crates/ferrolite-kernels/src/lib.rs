@@ -18,6 +18,7 @@ pub mod pool;
 mod pool2d;
 mod quantize;
 pub mod requant;
+mod resize;
 mod simd;
 #[cfg(test)]
 mod testutil;
@@ -39,6 +40,7 @@ pub use quantize::{
     dequantize_i8_f32, f16_to_f32, f16_to_f32_scalar, lut_i8, min_max_f32, quantize_f32_i8, quantize_rows_asymmetric,
     quantize_rows_symmetric,
 };
+pub use resize::{Between, Bilinear};
 pub use train::{
     Adam, Sgd, adam_step, avg_pool2d_grad, axpy, clamp_grad, col2im, conv2d_weight_grad, conv2d_weight_grad_kernel,
     max_pool2d_grad, relu_grad, sgd_step, sum_rows,

@@ -90,9 +90,7 @@ impl OpDef for ReadVariable {
             let output = &mut outputs[0];
             session.resources().read(handle, |value| {
                 ensure!(value.ty == output.ty, "the variable holds {}, not {}", value.ty, output.ty);
-                if output.shape() != value.shape {
-                    output.set_shape(value.shape)?;
-                }
+                output.set_shape(value.shape)?;
                 copy_whole(value, output)
             })
         })
