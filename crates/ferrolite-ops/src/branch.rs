@@ -1,6 +1,6 @@
 //! IF, STABLEHLO_CASE and STABLEHLO_COMPOSITE: each runs one of the subgraphs that it names.
 
-use crate::common::calls::{call, check_callee, check_single, open_outputs};
+use crate::common::calls::{call, callee_shapes, check_callee, check_single, outputs};
 use crate::op::{InferResult, Io, Kernel, NodeView, OpDef, OpId};
 use crate::{OpError, ensure};
 use ferrolite_model::{BuiltinOperator, TensorType};
@@ -55,8 +55,13 @@ impl OpDef for Branch {
         if let Some(ty) = self.choice {
             check_single(node.input(0)?, &[ty])?;
         }
-        self.branches(node)?;
-        Ok(open_outputs(node))
+        let mut branches = self.branches(node)?;
+        branches.sort_unstable();
+        branches.dedup();
+        let mut shapes = branches.into_iter().map(|branch| callee_shapes(node, branch, self.first()));
+        let first = shapes.next().flatten();
+        let is_same = first.is_some() && shapes.all(|other| other == first);
+        Ok(outputs(node, first.filter(|_| is_same)))
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {

@@ -56,10 +56,18 @@ pub struct NodeView<'a> {
     pub model: &'a Model,
     /// Index of the node's own subgraph.
     pub subgraph: usize,
+    /// Shapes of other subgraphs, if they can be asked for.
+    pub callees: Option<&'a dyn Callees>,
     /// Inputs; `None` where an optional one is left out.
     pub inputs: SmallVec<[Option<TensorInfo<'a>>; 4]>,
     /// Outputs: types and quantization from the model. Their shapes are the inferred ones when a kernel is prepared.
     pub outputs: SmallVec<[TensorInfo<'a>; 2]>,
+}
+
+/// What inference may ask about subgraphs that a node calls.
+pub trait Callees: fmt::Debug {
+    /// Shapes of a subgraph's outputs for these shapes of its inputs, if they can be told without data.
+    fn output_shapes(&self, subgraph: usize, inputs: &[Shape]) -> Option<Vec<Shape>>;
 }
 
 impl<'a> NodeView<'a> {
@@ -247,6 +255,11 @@ pub trait OpDef: Send + Sync {
     /// Whether a node whose inputs are all constants may be computed once, when it is planned: true unless it has state,
     /// draws random numbers or runs other subgraphs.
     fn is_foldable(&self) -> bool {
+        true
+    }
+
+    /// Whether the operator runs the subgraphs that a node's options name, rather than reading what they compute.
+    fn runs_subgraphs(&self) -> bool {
         true
     }
 

@@ -1,8 +1,9 @@
 //! WHILE: runs a body as long as a condition holds.
 
-use crate::common::calls::{check_callee, check_types, give, open_outputs, subgraph};
+use crate::common::calls::{callee_shapes, check_callee, check_types, give, outputs, subgraph};
 use crate::op::{InferResult, Io, Kernel, NodeView, OpDef, OpId};
 use crate::session::{Argument, TensorValue};
+use crate::tensor::Shape;
 use crate::{OpError, ensure};
 use ferrolite_model::{BuiltinOperator, TensorType};
 use smallvec::SmallVec;
@@ -43,8 +44,12 @@ impl OpDef for While {
     }
 
     fn infer(&self, node: &NodeView<'_>) -> InferResult {
-        prepare(node)?;
-        Ok(open_outputs(node))
+        let body = prepare(node)?.body;
+        // The state keeps its shapes if one iteration keeps them.
+        let is_kept = |shapes: &Vec<Shape>| {
+            shapes.iter().zip(&node.inputs).all(|(after, before)| before.as_ref().is_some_and(|b| b.shape == *after))
+        };
+        Ok(outputs(node, callee_shapes(node, body, 0).filter(is_kept)))
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {

@@ -229,6 +229,7 @@ fn node_view<'a>(model: &'a Model, subgraph: usize, node: &'a Node) -> Option<No
             name: tensor.name(),
             ty: tensor.ty,
             shape: tensor.shape.iter().map(|&dim| usize::try_from(dim).ok()).collect::<Option<Shape>>()?,
+            is_open: tensor.shape_signature.iter().any(|&dim| dim < 0),
             quantization: tensor.quantization.as_ref(),
             sparsity: tensor.sparsity.as_ref(),
             is_variable: tensor.is_variable,
@@ -243,6 +244,7 @@ fn node_view<'a>(model: &'a Model, subgraph: usize, node: &'a Node) -> Option<No
         custom_options: node.custom_options.as_ref(),
         model,
         subgraph,
+        callees: None,
         inputs: node.inputs.iter().map(|&id| id.map_or(Some(None), |id| info(id).map(Some))).collect::<Option<_>>()?,
         outputs: node.outputs.iter().map(|&id| info(id)).collect::<Option<_>>()?,
     })
