@@ -122,6 +122,9 @@ impl Inferred {
 /// Result of [`OpDef::infer`]: one entry per output.
 pub type InferResult = Result<SmallVec<[Inferred; 2]>, OpError>;
 
+/// Result of [`OpDef::state_inputs`]: positions among the inputs.
+pub type StateInputs = SmallVec<[usize; 4]>;
+
 /// A prepared node, or several fused ones: arithmetic only.
 pub trait Kernel: Send + Sync {
     /// Computes the outputs. Sizes of `io` are those that the kernel was prepared for.
@@ -265,8 +268,8 @@ pub trait OpDef: Send + Sync {
 
     /// Positions of the inputs that a run updates in place, in rising order: the state of recurrent operators. The
     /// runtime refuses a node where one of them is not a variable.
-    fn state_inputs(&self, _node: &Node) -> SmallVec<[usize; 4]> {
-        SmallVec::new()
+    fn state_inputs(&self, _node: &Node) -> StateInputs {
+        StateInputs::new()
     }
 
     /// Multiply-accumulates of one run, for reports.

@@ -1,14 +1,15 @@
 //! REDUCE_WINDOW and STABLEHLO_REDUCE_WINDOW: one value from each position of a sliding window.
 
+use crate::common::cases;
 use crate::common::number::Number;
 use crate::common::region::{Function, function};
 use crate::common::strided::{elements, strides};
 use crate::for_number;
-use crate::op::{InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
 use crate::tensor::Shape;
 use crate::{OpError, ensure};
 use ferrolite_model::schema::ReduceWindowFunction;
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, BuiltinOptions2, TensorType, schema};
 use smallvec::{SmallVec, smallvec};
 use std::ops::RangeInclusive;
 
@@ -179,6 +180,44 @@ impl OpDef for StablehloReduceWindow {
 
     fn runs_subgraphs(&self) -> bool {
         false
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        use BuiltinOperator as B;
+        use TensorType::*;
+        // Shape, output; window, strides, base dilations, window dilations, paddings.
+        type Window<'a> = ([&'a [i32]; 2], [&'a [i64]; 5]);
+        let windows: [Window<'_>; 3] = [
+            ([&[6, 5], &[3, 4]], [&[2, 2], &[2, 1], &[1, 1], &[1, 1], &[0, 0, 0, 0]]),
+            ([&[4, 5, 3], &[7, 2, 2]], [&[2, 3, 1], &[1, 2, 2], &[2, 1, 1], &[1, 1, 2], &[0, 1, 1, 0, 0, 0]]),
+            ([&[7], &[5]], [&[3], &[1], &[1], &[2], &[-1, 3]]),
+        ];
+        let mut cases = Vec::new();
+        for ty in [Float32, Int8, Int64] {
+            for (i, function) in
+                [B::STABLEHLO_ADD, B::STABLEHLO_MULTIPLY, B::MAXIMUM, B::MINIMUM].into_iter().enumerate()
+            {
+                let ([shape, output], [window, strides, base, dilations, padding]) = windows[i % 3];
+                let inputs = [(ty, shape, None), (ty, &[][..], None)];
+                let name =
+                    format!("{ty} {shape:?} {window:?} {strides:?} {base:?} {dilations:?} {padding:?} {function:?}");
+                let op = B::STABLEHLO_REDUCE_WINDOW;
+                cases.extend(cases::case2(name, op, &inputs, &[(ty, output, None)], |b| {
+                    let options = BuiltinOptions::NONE;
+                    let region = cases::one_node(b, function, options, &[(ty, &[], None), (ty, &[], None)]);
+                    let list = |list: &[i64]| Some(list.to_vec());
+                    BuiltinOptions2::StablehloReduceWindowOptions(Box::new(schema::StablehloReduceWindowOptionsT {
+                        window_dimensions: list(window),
+                        window_strides: list(strides),
+                        base_dilations: list(base),
+                        window_dilations: list(dilations),
+                        padding: list(padding),
+                        body_subgraph_index: region,
+                    }))
+                }));
+            }
+        }
+        cases
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 
-use crate::op::{InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
+use crate::common::cases;
+use crate::op::{Case, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
 use crate::tensor::TensorInfo;
 use crate::{OpError, ensure};
 use ferrolite_model::schema::RngAlgorithm;
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions2, TensorType, schema};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -58,6 +59,24 @@ impl OpDef for RngBitGenerator {
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         Ok(Box::new(Generator { threefry: is_threefry(node)? }))
     }
+
+    fn cases(&self) -> Vec<Case> {
+        use TensorType::*;
+        let states: [(RngAlgorithm, &[i32]); 3] =
+            [(RngAlgorithm::DEFAULT, &[2]), (RngAlgorithm::PHILOX, &[3]), (RngAlgorithm::THREEFRY, &[2])];
+        let types = [Int32, UInt32, Int64, UInt64];
+        let all = states.into_iter().flat_map(|state| types.map(|ty| (state, ty)));
+        let case = |((algorithm, state), ty): ((RngAlgorithm, &[i32]), TensorType)| {
+            let name = format!("{ty} {algorithm:?}");
+            let op = BuiltinOperator::STABLEHLO_RNG_BIT_GENERATOR;
+            let state = (UInt64, state, None);
+            cases::case2(name, op, &[state], &[state, (ty, &[3, 5], None)], |_| {
+                let options = schema::StablehloRngBitGeneratorOptionsT { algorithm };
+                BuiltinOptions2::StablehloRngBitGeneratorOptions(Box::new(options))
+            })
+        };
+        all.filter_map(case).collect()
+    }
 }
 
 struct Generator {
@@ -74,11 +93,7 @@ fn join([low, high]: [u32; 2]) -> u64 {
 }
 
 /// Fills the output with the blocks of successive counters and returns the next counter. Only the low 64 bits count.
-fn generate<const N: usize>(
-    out: &mut [u8],
-    mut counter: [u32; N],
-    block: impl Fn([u32; N]) -> [u32; N],
-) -> [u32; N] {
+fn generate<const N: usize>(out: &mut [u8], mut counter: [u32; N], block: impl Fn([u32; N]) -> [u32; N]) -> [u32; N] {
     for part in out.chunks_mut(4 * N) {
         let words = block(counter);
         for (out, word) in part.chunks_exact_mut(4).zip(words) {

@@ -1,11 +1,12 @@
 //! Elementwise StableHLO operators of two tensors of one shape.
 
+use crate::common::cases;
 use crate::common::elementwise::check_type;
 use crate::common::number::Number;
 use crate::for_number;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions2, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -85,6 +86,25 @@ impl OpDef for Elementwise {
                 _ => apply::<i32>(|a, b| shift(b, 32).map_or(0, |n| a << n)),
             },
         }
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        use TensorType::*;
+        let types: &[TensorType] = match self.function {
+            Function::And => &[Bool, Int8, Int64],
+            Function::ShiftLeft => &[Int8, Int16, Int32],
+            _ => &[Float32, Float16, Int8, UInt16, Int32, Int64],
+        };
+        let shapes: [&[i32]; 3] = [&[], &[7], &[2, 3, 1, 5]];
+        let all = types.iter().flat_map(|&ty| shapes.map(|shape| (ty, shape)));
+        let case = |(ty, shape): (TensorType, &[i32])| {
+            let (name, spec) = (format!("{ty} {shape:?}"), (ty, shape, None));
+            cases::case2(name, self.op, &[spec, spec], &[spec], |_| match self.function {
+                Function::ShiftLeft => BuiltinOptions2::StablehloShiftLeftOptions(Default::default()),
+                _ => BuiltinOptions2::NONE,
+            })
+        };
+        all.filter_map(case).collect()
     }
 }
 

@@ -1,11 +1,12 @@
 //! STABLEHLO_GATHER: windows of a tensor, each where an index vector says.
 
+use crate::common::cases;
 use crate::common::index_vectors::{IndexVectors, dimensions, others};
 use crate::common::strided::{Step, elements, odometer, strides};
-use crate::op::{InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
 use crate::tensor::Shape;
 use crate::{OpError, ensure};
-use ferrolite_model::BuiltinOperator;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions2, TensorType, schema};
 use smallvec::{SmallVec, smallvec};
 use std::ops::RangeInclusive;
 
@@ -37,8 +38,7 @@ fn prepare(node: &NodeView<'_>) -> Result<Gather, OpError> {
         return Err(OpError::unsupported(format!("STABLEHLO_GATHER of {}", data.ty)));
     }
     let rank = data.shape.len();
-    let window: Option<Shape> =
-        options.slice_sizes.iter().flatten().map(|&size| usize::try_from(size).ok()).collect();
+    let window: Option<Shape> = options.slice_sizes.iter().flatten().map(|&size| usize::try_from(size).ok()).collect();
     let window = window.filter(|w| w.len() == rank && w.iter().zip(&data.shape).all(|(w, d)| w <= d));
     let Some(window) = window else {
         return Err(OpError::invalid(format!("slices of {:?} from {:?}", options.slice_sizes, data.shape)));
@@ -82,6 +82,36 @@ impl OpDef for StablehloGather {
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         Ok(Box::new(prepare(node)?))
     }
+
+    fn cases(&self) -> Vec<Case> {
+        use TensorType::*;
+        // Data, indices, output; offset, collapsed, indexed dimensions; dimension of index vectors; slice.
+        type Pick<'a> = ([&'a [i32]; 3], [&'a [i64]; 3], i64, &'a [i64]);
+        let picks: [Pick<'_>; 4] = [
+            ([&[5, 3], &[4, 1], &[4, 3]], [&[1], &[0], &[0]], 1, &[1, 3]),
+            ([&[4, 5, 3], &[2, 3, 2], &[2, 3, 2, 2]], [&[2, 3], &[0], &[1, 0]], 2, &[1, 2, 2]),
+            ([&[6, 4], &[2, 3], &[3, 2, 3]], [&[1, 2], &[], &[0, 1]], 0, &[2, 3]),
+            ([&[6, 4], &[3, 1], &[6, 3]], [&[0], &[1], &[1]], 1, &[6, 1]),
+        ];
+        let types = [(Float32, Int32), (Int8, Int64), (Int64, Int32), (Float16, Int64)];
+        let all = types.into_iter().flat_map(|types| picks.map(|pick| (types, pick)));
+        let case = |((ty, index), ([data, indices, output], [offset, collapsed, map], at, slice)): (_, Pick<'_>)| {
+            let options = schema::StablehloGatherOptionsT {
+                offset_dims: Some(offset.to_vec()),
+                collapsed_slice_dims: Some(collapsed.to_vec()),
+                start_index_map: Some(map.to_vec()),
+                index_vector_dim: at,
+                slice_sizes: Some(slice.to_vec()),
+                indices_are_sorted: false,
+            };
+            let name = format!("{ty} {data:?} {index} {indices:?} {offset:?} {slice:?}");
+            let op = BuiltinOperator::STABLEHLO_GATHER;
+            cases::case2(name, op, &[(ty, data, None), (index, indices, None)], &[(ty, output, None)], |_| {
+                BuiltinOptions2::StablehloGatherOptions(Box::new(options))
+            })
+        };
+        all.filter_map(case).collect()
+    }
 }
 
 impl Kernel for Gather {
@@ -101,7 +131,8 @@ impl Kernel for Gather {
             }
             // A window that would reach out of the data moves inside.
             let start = index.iter().zip(self.data.iter().zip(&self.window)).zip(&self.data_strides);
-            let start = start.map(|((&i, (&len, &window)), &stride)| i.clamp(0, (len - window) as i64) as isize * stride);
+            let start =
+                start.map(|((&i, (&len, &window)), &stride)| i.clamp(0, (len - window) as i64) as isize * stride);
             odometer(&self.inner, start.sum(), to, |from, to| {
                 let (from, to) = (from as usize * size, to as usize * size);
                 output[to..to + size].copy_from_slice(&data.bytes[from..from + size]);

@@ -1,11 +1,12 @@
 //! STABLEHLO_PAD: padding at the edges (or cropping, where it is negative) and between elements.
 
+use crate::common::cases;
 use crate::common::strided::{Step, StridedCopy, elements, fixed_size, strides};
-use crate::op::{InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
 use crate::pad::fill;
 use crate::tensor::Shape;
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions2, TensorType, schema};
 use smallvec::{SmallVec, smallvec};
 use std::ops::RangeInclusive;
 
@@ -109,6 +110,32 @@ impl OpDef for StablehloPad {
         let copy =
             StridedCopy::new(input.ty, steps, (starts.0, elements(&input.shape)?), (starts.1, elements(&shape)?))?;
         Ok(Box::new(PadKernel { copy, ty: input.ty }))
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        use TensorType::*;
+        // Shape, low, high, interior, padded shape.
+        type Padding<'a> = (&'a [i32], &'a [i64], &'a [i64], &'a [i64], &'a [i32]);
+        let paddings: [Padding<'_>; 4] = [
+            (&[4], &[2], &[1], &[0], &[7]),
+            (&[3, 5], &[-1, 2], &[0, -2], &[2, 1], &[6, 9]),
+            (&[2, 3, 4], &[1, 0, -2], &[0, 3, 1], &[0, 1, 3], &[3, 8, 12]),
+            (&[2, 3], &[0, -5], &[1, 4], &[0, 1], &[3, 4]),
+        ];
+        let all = [Float32, Int8, Int64].into_iter().flat_map(|ty| paddings.map(|padding| (ty, padding)));
+        let case = |(ty, (shape, low, high, interior, padded)): (TensorType, Padding<'_>)| {
+            let options = schema::StablehloPadOptionsT {
+                edge_padding_low: Some(low.to_vec()),
+                edge_padding_high: Some(high.to_vec()),
+                interior_padding: Some(interior.to_vec()),
+            };
+            let name = format!("{ty} {shape:?} {low:?} {high:?} {interior:?}");
+            let op = BuiltinOperator::STABLEHLO_PAD;
+            cases::case2(name, op, &[(ty, shape, None), (ty, &[], None)], &[(ty, padded, None)], |_| {
+                BuiltinOptions2::StablehloPadOptions(Box::new(options))
+            })
+        };
+        all.filter_map(case).collect()
     }
 }
 

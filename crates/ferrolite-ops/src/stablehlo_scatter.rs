@@ -1,14 +1,15 @@
 //! STABLEHLO_SCATTER: combines windows of updates into a tensor, each where an index vector says.
 
+use crate::common::cases;
 use crate::common::index_vectors::{IndexVectors, dimensions, others};
 use crate::common::number::Number;
 use crate::common::region::{Function, function};
 use crate::common::strided::strides;
 use crate::for_number;
-use crate::op::{InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
 use crate::tensor::Shape;
 use crate::{OpError, ensure};
-use ferrolite_model::BuiltinOperator;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, BuiltinOptions2, TensorType, schema};
 use smallvec::{SmallVec, smallvec};
 use std::ops::RangeInclusive;
 
@@ -80,6 +81,50 @@ impl OpDef for StablehloScatter {
 
     fn runs_subgraphs(&self) -> bool {
         false
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        use BuiltinOperator as B;
+        use TensorType::*;
+        // Data, indices, updates; window, inserted, indexed dimensions.
+        type Place<'a> = ([&'a [i32]; 3], [&'a [i64]; 3]);
+        let places: [Place<'_>; 3] = [
+            ([&[5, 3], &[4, 1], &[4, 3]], [&[1], &[0], &[0]]),
+            ([&[4, 3], &[6, 2], &[6]], [&[], &[0, 1], &[1, 0]]),
+            ([&[5, 4], &[2, 3, 2], &[2, 2, 3, 2]], [&[1, 3], &[], &[0, 1]]),
+        ];
+        let functions = [B::STABLEHLO_ADD, B::STABLEHLO_MULTIPLY, B::STABLEHLO_MAXIMUM, B::STABLEHLO_MINIMUM].map(Some);
+        let types = [(Float32, Int32), (Int8, Int64), (Int32, Int64)];
+        let mut cases = Vec::new();
+        for (ty, index) in types {
+            for (i, function) in functions.into_iter().chain([None]).enumerate() {
+                let ([data, indices, updates], [window, inserted, map]) = places[i % 3];
+                let inputs = [(ty, data, None), (index, indices, None), (ty, updates, None)];
+                let name = format!("{ty} {data:?} {index} {indices:?} {updates:?} {function:?}");
+                cases.extend(cases::case2(name, B::STABLEHLO_SCATTER, &inputs, &inputs[..1], |b| {
+                    let elements: [cases::Spec<'_>; 2] = [(ty, &[], None); 2];
+                    let region = match function {
+                        Some(function) => cases::one_node(b, function, BuiltinOptions::NONE, &elements),
+                        None => {
+                            let graph = b.subgraph("update") as i32;
+                            b.input("old", ty, &[]);
+                            let new = b.input("new", ty, &[]);
+                            b.output(new);
+                            graph
+                        }
+                    };
+                    BuiltinOptions2::StablehloScatterOptions(Box::new(schema::StablehloScatterOptionsT {
+                        update_window_dims: Some(window.to_vec()),
+                        inserted_window_dims: Some(inserted.to_vec()),
+                        scatter_dims_to_operand_dims: Some(map.to_vec()),
+                        index_vector_dim: indices.len() as i64 - 1,
+                        update_computation_subgraph_index: region,
+                        ..Default::default()
+                    }))
+                }));
+            }
+        }
+        cases
     }
 }
 

@@ -6,8 +6,8 @@ mod tables;
 pub use resources::{Initializer, Resources, VariableName};
 pub use tables::Table;
 
-use crate::tensor::{AlignedBytes, OutputData, Shape, TensorMut, TensorRef};
 use crate::OpError;
+use crate::tensor::{AlignedBytes, OutputData, Shape, TensorMut, TensorRef};
 use ferrolite_model::TensorType;
 
 /// What a running node may ask of the runtime.
