@@ -19,6 +19,7 @@ cargo xtask <command>
   codegen [--check]    schema/tflite.fbs -> generated Rust (--check: only compare)
   ops-doc              write docs/OPS.md from the catalogue
   litert               compare every generated case and quickstart's files with LiteRT
+  zoo                  compare real models with LiteRT
   wheel                build the Python wheel and install it into .venv
   bench train          epoch time side by side with Keras
   help                 this text
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         ["codegen", "--check"] => codegen::codegen(true),
         ["ops-doc"] => ops_doc(),
         ["litert"] => test::litert_alone(),
+        ["zoo"] => test::zoo_alone(),
         ["wheel"] => wheel::wheel(),
         ["bench", "train", rest @ ..] => bench_train::bench_train(rest),
         ["help" | "--help" | "-h"] | [] => {

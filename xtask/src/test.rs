@@ -2,7 +2,7 @@
 
 use crate::{cargo, codegen, command, layers, python, root, run, wheel};
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Passed, failed and skipped checks.
@@ -101,7 +101,10 @@ pub(crate) fn test() -> Result<(), String> {
         Ok(python) => {
             litert(&mut tally, &python);
             match wheel::pytest(&python) {
-                Ok(mut pytest) => tally.run("Python", &mut pytest),
+                Ok(mut pytest) => {
+                    tally.run("Python", &mut pytest);
+                    zoo(&mut tally, &python);
+                }
                 Err(why) => tally.check("the Python wheel", Err(why)),
             }
         }
@@ -122,6 +125,25 @@ pub(crate) fn litert_alone() -> Result<(), String> {
     let mut tally = Tally::default();
     litert(&mut tally, &python::with_packages(wheel::FOR_TESTS)?);
     finish(&tally)
+}
+
+/// The comparison of real models with LiteRT alone.
+pub(crate) fn zoo_alone() -> Result<(), String> {
+    let python = python::with_packages(wheel::FOR_TESTS)?;
+    wheel::build(&python)?;
+    let mut tally = Tally::default();
+    zoo(&mut tally, &python);
+    finish(&tally)
+}
+
+/// Runs real models here and in LiteRT, where there are any.
+fn zoo(tally: &mut Tally, python: &Path) {
+    let dir = std::env::var_os("FERROLITE_ZOO").map_or_else(|| root().join("../shared/zoo"), PathBuf::from);
+    if !dir.join("manifest.json").exists() {
+        return tally.skip("real models against LiteRT", "no zoo: neither FERROLITE_ZOO nor ../shared/zoo");
+    }
+    let mut compare = command(python, &["xtask/python/zoo_compare.py", "--max-mb", "30", "--jobs", "2"]);
+    tally.run("real models against LiteRT", compare.arg("--zoo").arg(dir));
 }
 
 fn finish(tally: &Tally) -> Result<(), String> {

@@ -30,7 +30,7 @@ pub(crate) fn pytest(python: &Path) -> Result<Command, String> {
 }
 
 /// Builds the wheel and installs it; the path of the wheel.
-fn build(python: &Path) -> Result<PathBuf, String> {
+pub(crate) fn build(python: &Path) -> Result<PathBuf, String> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir));
     let out = target.join("wheels");
     let _ = std::fs::remove_dir_all(&out);

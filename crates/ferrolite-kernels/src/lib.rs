@@ -4,6 +4,7 @@
 //! and a kernel is reached only through an [`Isa`], which proves that the CPU has it. Kernels lie in tables of variants, one row
 //! per instruction set, from which dispatch and tests are derived.
 
+mod blockwise;
 mod conv_ordered;
 mod depthwise;
 mod elementwise;
@@ -17,12 +18,14 @@ pub mod pool;
 mod pool2d;
 mod quantize;
 pub mod requant;
+mod resize;
 mod simd;
 #[cfg(test)]
 mod testutil;
 mod train;
 mod transpose;
 
+pub use blockwise::BlockwiseI8;
 pub use conv_ordered::{ORDERED_PRODUCTS, OrderedConv};
 pub use depthwise::{DepthwiseI8, depthwise_conv2d_f32, depthwise_conv2d_i8};
 pub use elementwise::{Binary, Unary, binary_f32, softmax_rows, unary_f32, unary_f32_inplace};
@@ -37,6 +40,7 @@ pub use quantize::{
     dequantize_i8_f32, f16_to_f32, f16_to_f32_scalar, lut_i8, min_max_f32, quantize_f32_i8, quantize_rows_asymmetric,
     quantize_rows_symmetric,
 };
+pub use resize::{Between, Bilinear};
 pub use train::{
     Adam, Sgd, adam_step, avg_pool2d_grad, axpy, clamp_grad, col2im, conv2d_weight_grad, conv2d_weight_grad_kernel,
     max_pool2d_grad, relu_grad, sgd_step, sum_rows,

@@ -11,7 +11,7 @@ struct Line([u8; 64]);
 
 mod sealed {
     /// Plain numbers: every bit pattern is a value, no padding, alignment at most 64.
-    pub(crate) trait Pod: Copy + Default + Send + Sync + 'static {}
+    pub trait Pod: Copy + Default + Send + Sync + 'static {}
     impl Pod for f32 {}
     impl Pod for i32 {}
     impl Pod for i8 {}
@@ -112,6 +112,11 @@ unsafe impl<T: Send> Send for Shared<'_, T> {}
 impl<'a, T> Shared<'a, T> {
     pub(crate) fn new(s: &'a mut [T]) -> Self {
         Shared { ptr: s.as_mut_ptr(), len: s.len(), of: PhantomData }
+    }
+
+    /// Elements.
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
     /// The address of element `at`.

@@ -1,7 +1,8 @@
 //! BROADCAST_TO: dimensions of 1 repeated to a given shape.
 
-use crate::common::strided::{CopyKernel, StridedCopy, dims, elements, fixed_size, index_input, strides};
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::common::moves::{self, Moves, block_copy};
+use crate::common::strided::{StridedCopy, dims, elements, fixed_size, index_input, strides};
+use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
 use ferrolite_model::BuiltinOperator;
@@ -38,18 +39,27 @@ impl OpDef for BroadcastTo {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        let (input, output) = (node.input(0)?, node.output(0)?);
-        let new = output.shape.len() - input.shape.len();
-        let from = strides(&input.shape);
-        let steps = output.shape.iter().enumerate().map(|(d, &n)| match d.checked_sub(new) {
-            Some(d) if input.shape[d] != 1 => (n, from[d]),
-            _ => (n, 0),
-        });
-        let copy = StridedCopy::dense(input.ty, steps, (0, elements(&input.shape)?))?;
-        Ok(Box::new(CopyKernel { input: 0, copy }))
+        moves::reference(copies(node)?)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        block_copy!(copies)
     }
 
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::SAME_SCALE)
     }
+}
+
+/// Where elements go.
+fn copies(node: &NodeView<'_>) -> Result<Moves, OpError> {
+    let (input, output) = (node.input(0)?, node.output(0)?);
+    let new = output.shape.len() - input.shape.len();
+    let from = strides(&input.shape);
+    let steps = output.shape.iter().enumerate().map(|(d, &n)| match d.checked_sub(new) {
+        Some(d) if input.shape[d] != 1 => (n, from[d]),
+        _ => (n, 0),
+    });
+    let copy = StridedCopy::dense(input.ty, steps, (0, elements(&input.shape)?))?;
+    Ok(moves::single(0, copy))
 }

@@ -1,15 +1,18 @@
 //! CONCATENATION: tensors one after another along a dimension.
 
 use crate::common::activation::quantized_range;
+use crate::common::cases;
+use crate::common::lut::Table8;
 use crate::common::moves_grad;
 use crate::common::strided::{Step, StridedCopy, axis, elements, fixed_size, strides};
 use crate::gradient::Gradient;
-use crate::op::{InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::{Shape, TensorInfo};
 use crate::{OpError, ensure};
-use ferrolite_model::schema::ActivationFunctionType;
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_kernels::Isa;
+use ferrolite_model::schema::{ActivationFunctionType, ConcatenationOptionsT};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -59,23 +62,15 @@ impl OpDef for Concatenation {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        let output = node.output(0)?;
-        let at = join_axis(node, node.input(0)?.shape.len())?;
-        let (to, total) = (strides(&output.shape), elements(&output.shape)?);
-        let mut parts = Vec::with_capacity(node.inputs.len());
-        let mut offset = 0;
-        for i in 0..node.inputs.len() {
-            let input = node.input(i)?;
-            let mut shape: Shape = if input.shape.is_empty() { smallvec![1] } else { input.shape.clone() };
-            let steps: Vec<Step> =
-                shape.iter().zip(strides(&shape)).zip(&to).map(|((&len, src), &dst)| Step { len, src, dst }).collect();
-            let count = elements(&shape)?;
-            let start = if count == 0 { 0 } else { offset * to[at] as usize };
-            let copy = StridedCopy::new(input.ty, steps, (0, count), (start, total))?;
-            parts.push(Part { copy, rescale: Rescale::between(input, output)? });
-            offset += std::mem::take(&mut shape[at]);
-        }
-        Ok(Box::new(Concatenate { parts, ty: output.ty }))
+        Ok(Box::new(concatenate(node, None)?))
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        &[FastKernel {
+            name: "block_copy",
+            supports: |node| node.output(0).is_ok_and(|t| t.ty.bits() >= 8),
+            prepare: |node, isa| Ok(Box::new(concatenate(node, Some(isa))?)),
+        }]
     }
 
     fn gradient(&self) -> Option<Gradient> {
@@ -85,12 +80,67 @@ impl OpDef for Concatenation {
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule { activations: None, ..QuantRule::SAME_SCALE })
     }
+
+    fn cases(&self) -> Vec<Case> {
+        const JOINS: [(&[&[i32]], usize); 7] = [
+            (&[&[2, 5, 7, 8], &[2, 5, 7, 12]], 3),
+            (&[&[1, 9, 9, 3], &[1, 9, 9, 5], &[1, 9, 9, 1]], 3),
+            (&[&[4, 10], &[7, 10]], 0),
+            (&[&[2, 3, 5], &[2, 1, 5], &[2, 4, 5]], 1),
+            (&[&[1, 33], &[1, 31], &[1, 400]], 1),
+            (&[&[1, 40, 41, 32], &[1, 40, 41, 64]], 3),
+            (&[&[6]], 0),
+        ];
+        let mut all = Vec::new();
+        let mut push = |ty: TensorType, shapes: &[&[i32]], at: usize, scales: [Option<(f32, i64)>; 3], name: &str| {
+            let inputs: Vec<cases::Spec<'_>> =
+                shapes.iter().enumerate().map(|(i, &shape)| (ty, shape, scales[i % 2])).collect();
+            let mut to = shapes[0].to_vec();
+            to[at] = shapes.iter().map(|s| s[at]).sum();
+            let options = ConcatenationOptionsT { axis: at as i32, ..Default::default() };
+            let options = BuiltinOptions::ConcatenationOptions(Box::new(options));
+            let name = format!("{ty} {shapes:?} {at}{name}");
+            all.extend(cases::case(name, BuiltinOperator::CONCATENATION, options, &inputs, (ty, &to, scales[2])));
+        };
+        for (shapes, at) in JOINS {
+            for ty in [TensorType::Float32, TensorType::Int8, TensorType::UInt8, TensorType::Int16, TensorType::Int64] {
+                push(ty, shapes, at, [cases::typical(ty); 3], "");
+            }
+            push(TensorType::UInt8, shapes, at, [Some((0.02, 120)), Some((0.03, 140)), Some((0.04, 100))], " rescaled");
+        }
+        all
+    }
+}
+
+/// What both kernels run; the fast one has an instruction set.
+fn concatenate(node: &NodeView<'_>, isa: Option<Isa>) -> Result<Concatenate, OpError> {
+    let output = node.output(0)?;
+    let at = join_axis(node, node.input(0)?.shape.len())?;
+    let (to, total) = (strides(&output.shape), elements(&output.shape)?);
+    let mut parts = Vec::with_capacity(node.inputs.len());
+    let mut offset = 0;
+    for i in 0..node.inputs.len() {
+        let input = node.input(i)?;
+        let mut shape: Shape = if input.shape.is_empty() { smallvec![1] } else { input.shape.clone() };
+        let steps: Vec<Step> =
+            shape.iter().zip(strides(&shape)).zip(&to).map(|((&len, src), &dst)| Step { len, src, dst }).collect();
+        let count = elements(&shape)?;
+        let start = if count == 0 { 0 } else { offset * to[at] as usize };
+        let copy = StridedCopy::new(input.ty, steps, (0, count), (start, total))?;
+        let rescale = Rescale::between(input, output)?;
+        let table = rescale.filter(|_| isa.is_some()).map(|r| r.table(output.ty));
+        parts.push(Part { copy, rescale, table });
+        offset += std::mem::take(&mut shape[at]);
+    }
+    Ok(Concatenate { parts, ty: output.ty, isa })
 }
 
 /// One input's place in the output.
 struct Part {
     copy: StridedCopy,
     rescale: Option<Rescale>,
+    /// What [`Rescale`] makes of every byte.
+    table: Option<Table8>,
 }
 
 /// Moves 8-bit values to the output's scale: round(x · scale + bias) + zero_point.
@@ -127,11 +177,22 @@ impl Rescale {
         let value = (x as f32 * self.scale + self.bias).round() as i32;
         value.saturating_add(self.zero_point).clamp(self.low, self.high)
     }
+
+    fn apply_byte(self, ty: TensorType, x: u8) -> u8 {
+        self.apply(if ty == TensorType::Int8 { (x as i8).into() } else { x.into() }) as u8
+    }
+
+    fn table(self, ty: TensorType) -> Table8 {
+        let mut table = Box::new([0; 256]);
+        table.iter_mut().zip(0..=255).for_each(|(y, x)| *y = self.apply_byte(ty, x));
+        table
+    }
 }
 
 struct Concatenate {
     parts: Vec<Part>,
     ty: TensorType,
+    isa: Option<Isa>,
 }
 
 impl Kernel for Concatenate {
@@ -143,14 +204,17 @@ impl Kernel for Concatenate {
         }
         for (part, input) in self.parts.iter().zip(&io.inputs) {
             let Some(input) = input else { return Err(OpError::invalid("an input is missing")) };
-            match (part.rescale, self.ty) {
-                (None, _) => part.copy.run_bytes(input.bytes, output)?,
-                (Some(r), TensorType::Int8) => {
-                    part.copy.map_bytes(input.bytes, output, |x| r.apply((x as i8).into()) as u8)?;
-                }
-                (Some(r), _) => part.copy.map_bytes(input.bytes, output, |x| r.apply(x.into()) as u8)?,
+            match (part.rescale, &part.table, self.isa) {
+                (None, _, None) => part.copy.run_bytes(input.bytes, output)?,
+                (None, _, Some(isa)) => part.copy.run_blocks(io.pool, isa, input.bytes, output)?,
+                (_, Some(table), _) => part.copy.map_runs(input.bytes, output, |x| table[usize::from(x)])?,
+                (Some(r), None, _) => part.copy.map_bytes(input.bytes, output, |x| r.apply_byte(self.ty, x))?,
             }
         }
         Ok(())
+    }
+
+    fn name(&self) -> &str {
+        if self.isa.is_some() { "concatenation/block_copy" } else { "reference" }
     }
 }

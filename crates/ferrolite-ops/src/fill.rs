@@ -1,7 +1,8 @@
 //! FILL and ZEROS_LIKE: tensors of one value.
 
-use crate::common::strided::{CopyKernel, StridedCopy, dims, fixed_size, index_input};
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::common::moves::{self, Moves, block_copy};
+use crate::common::strided::{StridedCopy, dims, fixed_size, index_input};
+use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
 use ferrolite_model::BuiltinOperator;
@@ -31,9 +32,11 @@ impl OpDef for Fill {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        let output = node.output(0)?;
-        let copy = StridedCopy::dense(output.ty, output.shape.iter().map(|&n| (n, 0)), (0, 1))?;
-        Ok(Box::new(CopyKernel { input: 1, copy }))
+        moves::reference(copies(node)?)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        block_copy!(copies)
     }
 
     fn quantize(&self) -> Option<QuantRule> {
@@ -67,4 +70,11 @@ impl OpDef for ZerosLike {
             Ok(())
         })
     }
+}
+
+/// Where elements go.
+fn copies(node: &NodeView<'_>) -> Result<Moves, OpError> {
+    let output = node.output(0)?;
+    let copy = StridedCopy::dense(output.ty, output.shape.iter().map(|&n| (n, 0)), (0, 1))?;
+    Ok(moves::single(1, copy))
 }

@@ -14,7 +14,7 @@ use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef
 use crate::quantize::QuantRule;
 use crate::tensor::Shape;
 use crate::{OpError, ensure, for_quantized};
-use ferrolite_kernels::Unary;
+use ferrolite_kernels::{Binary, Unary};
 use ferrolite_model::schema::LeakyReluOptionsT;
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use half::{bf16, f16};
@@ -175,6 +175,49 @@ impl OpDef for Prelu {
                 binary(node, move |x: T, slope: T| T::saturate(f(x.widen(), slope.widen())))
             }),
         }
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        &[
+            FastKernel {
+                name: "prelu_f32",
+                supports: vector::is_long_f32,
+                prepare: |node, isa| {
+                    vector::binary("prelu_f32", node, isa, Binary::Prelu, (f32::NEG_INFINITY, f32::INFINITY))
+                },
+            },
+            FastKernel {
+                name: "prelu_8bit_table",
+                supports: vector::is_large_8_bit,
+                prepare: |node, _| vector::table2("prelu_8bit_table", &Prelu, node),
+            },
+        ]
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let types = [TensorType::Float32, TensorType::Int8, TensorType::UInt8];
+        let mut all = Vec::new();
+        for ty in types {
+            let parameters = match ty {
+                TensorType::Int8 => [Some((0.04, -7)), Some((0.008, 3)), Some((0.06, 5))],
+                TensorType::UInt8 => [Some((0.04, 121)), Some((0.008, 131)), Some((0.06, 133))],
+                _ => [None; 3],
+            };
+            for (x, slope) in [
+                (&[1, 9, 10, 8][..], &[1, 1, 8][..]),
+                (&[2, 33, 31, 16], &[1, 1, 16]),
+                (&[1, 40, 41, 33], &[1, 1, 33]),
+                (&[3, 8, 8, 24], &[8, 8, 24]),
+                (&[5, 37], &[5, 37]),
+                (&[1, 3, 3, 5], &[1, 1, 1]),
+            ] {
+                let inputs = [(ty, x, parameters[0]), (ty, slope, parameters[1])];
+                let name = format!("{ty} {x:?} {slope:?}");
+                let output = (ty, x, parameters[2]);
+                all.extend(cases::case(name, BuiltinOperator::PRELU, BuiltinOptions::NONE, &inputs, output));
+            }
+        }
+        all
     }
 
     fn quantize(&self) -> Option<QuantRule> {

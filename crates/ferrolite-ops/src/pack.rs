@@ -1,9 +1,9 @@
 //! PACK and UNPACK: join tensors along a new dimension, and the reverse.
 
+use crate::common::moves::{self, Move, Moves, block_copy};
 use crate::common::strided::{Step, StridedCopy, axis, elements, fixed_size, strides};
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
-use crate::split::Parting;
 use crate::tensor::Shape;
 use crate::{OpError, ensure};
 use ferrolite_model::BuiltinOperator;
@@ -56,25 +56,11 @@ impl OpDef for Pack {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        let input = node.input(0)?;
-        let at = pack_axis(node)?;
-        let mut to = strides(&node.output(0)?.shape);
-        let next = to.remove(at) as usize;
-        let (count, n) = (elements(&input.shape)?, node.inputs.len());
-        let mut copies = Vec::with_capacity(n);
-        for i in 0..n {
-            let steps = input.shape.iter().zip(strides(&input.shape)).zip(&to);
-            let steps = steps.map(|((&len, src), &dst)| Step { len, src, dst });
-            let start = if count == 0 { 0 } else { i * next };
-            copies.push(StridedCopy::new(input.ty, steps, (0, count), (start, count * n))?);
-        }
-        reference(move |io| {
-            for (copy, input) in copies.iter().zip(&io.inputs) {
-                let Some(input) = input else { return Err(OpError::invalid("an input is missing")) };
-                copy.run_bytes(input.bytes, io.outputs[0].bytes())?;
-            }
-            Ok(())
-        })
+        moves::reference(pack(node)?)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        block_copy!(pack)
     }
 
     fn quantize(&self) -> Option<QuantRule> {
@@ -104,22 +90,49 @@ impl OpDef for Unpack {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        let input = node.input(0)?;
-        let mut from = strides(&input.shape);
-        let mut shape: Shape = input.shape.clone();
-        let at = unpack_axis(node)?;
-        let next = from.remove(at) as usize;
-        let n = shape.remove(at);
-        let total = elements(&input.shape)?;
-        let copy = |i: usize| {
-            let start = if total == 0 { 0 } else { i * next };
-            StridedCopy::dense(input.ty, shape.iter().copied().zip(from.iter().copied()), (start, total))
-        };
-        let copies = (0..n).map(copy).collect::<Result<Vec<_>, _>>()?;
-        Ok(Box::new(Parting { input: 0, copies }))
+        moves::reference(unpack(node)?)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        block_copy!(unpack)
     }
 
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::SAME_SCALE)
     }
+}
+
+/// Where elements go.
+fn pack(node: &NodeView<'_>) -> Result<Moves, OpError> {
+    let input = node.input(0)?;
+    let at = pack_axis(node)?;
+    let mut to = strides(&node.output(0)?.shape);
+    let next = to.remove(at) as usize;
+    let (count, n) = (elements(&input.shape)?, node.inputs.len());
+    let mut copies = Moves::new();
+    for i in 0..n {
+        let steps = input.shape.iter().zip(strides(&input.shape)).zip(&to);
+        let steps = steps.map(|((&len, src), &dst)| Step { len, src, dst });
+        let start = if count == 0 { 0 } else { i * next };
+        let copy = StridedCopy::new(input.ty, steps, (0, count), (start, count * n))?;
+        copies.push(Move { input: i, output: 0, copy });
+    }
+    Ok(copies)
+}
+
+/// Where elements go.
+fn unpack(node: &NodeView<'_>) -> Result<Moves, OpError> {
+    let input = node.input(0)?;
+    let mut from = strides(&input.shape);
+    let mut shape: Shape = input.shape.clone();
+    let at = unpack_axis(node)?;
+    let next = from.remove(at) as usize;
+    let n = shape.remove(at);
+    let total = elements(&input.shape)?;
+    let copy = |output: usize| {
+        let start = if total == 0 { 0 } else { output * next };
+        let steps = shape.iter().copied().zip(from.iter().copied());
+        Ok(Move { input: 0, output, copy: StridedCopy::dense(input.ty, steps, (start, total))? })
+    };
+    (0..n).map(copy).collect()
 }

@@ -1,15 +1,18 @@
 //! PAD and PADV2: a border of one value around a tensor.
 
+use crate::common::blocks::copy_run;
+use crate::common::cases::{self, Operand};
 use crate::common::moves_grad;
+use crate::common::parallel::for_items;
 use crate::common::strided::{Step, StridedCopy, elements, fixed_size, index_input, known, strides};
 use crate::gradient::Gradient;
-use crate::op::{InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::{Shape, TensorInfo};
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::{SmallVec, smallvec};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 /// PAD: with zeros (the zero point, where the output is quantized).
 pub struct Pad;
@@ -74,30 +77,127 @@ pub fn zero(output: &TensorInfo<'_>) -> [u8; 16] {
     bytes
 }
 
-struct PadKernel {
-    copy: StridedCopy,
-    ty: TensorType,
-    /// The border's value; `None` takes it from input 2.
-    value: Option<[u8; 16]>,
+/// Fills the output with one value, then copies input 0 into it.
+pub struct PadKernel {
+    /// Where the input goes.
+    pub copy: StridedCopy,
+    /// Element type.
+    pub ty: TensorType,
+    /// The value; `None` takes it from input 2.
+    pub value: Option<[u8; 16]>,
+}
+
+/// The border's value: as planned, or input 2.
+fn border(io: &Io<'_>, ty: TensorType, planned: Option<[u8; 16]>) -> Result<[u8; 16], OpError> {
+    if let Some(value) = planned {
+        return Ok(value);
+    }
+    let value = io.input(2)?;
+    let size = ty.byte_len(1).filter(|&n| n <= value.bytes.len());
+    let Some(size) = size else { return Err(OpError::invalid("the padding value is missing")) };
+    let mut bytes = [0; 16];
+    bytes[..size].copy_from_slice(&value.bytes[..size]);
+    Ok(bytes)
 }
 
 impl Kernel for PadKernel {
     fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
-        let value = match self.value {
-            Some(value) => value,
-            None => {
-                let value = io.input(2)?;
-                let size = self.ty.byte_len(1).filter(|&n| n <= value.bytes.len());
-                let Some(size) = size else { return Err(OpError::invalid("the padding value is missing")) };
-                let mut bytes = [0; 16];
-                bytes[..size].copy_from_slice(&value.bytes[..size]);
-                bytes
-            }
-        };
+        let value = border(io, self.ty, self.value)?;
         let input = io.input(0)?;
         let output = io.outputs[0].bytes();
         fill(self.ty, &value, output);
         self.copy.run_bytes(input.bytes, output)
+    }
+}
+
+/// A dimension, or several that are padded as one.
+#[derive(Clone, Copy)]
+struct Level {
+    n: usize,
+    before: usize,
+    after: usize,
+}
+
+/// The fast kernel: the output is written once, from its start to its end.
+struct Sweep {
+    ty: TensorType,
+    value: Option<[u8; 16]>,
+    /// Outermost first.
+    levels: SmallVec<[Level; 6]>,
+    /// Bytes of input and output.
+    sizes: (usize, usize),
+}
+
+fn sweep(node: &NodeView<'_>, value: Option<[u8; 16]>) -> Result<Box<dyn Kernel>, OpError> {
+    let input = node.input(0)?;
+    let paddings = known(paddings(node)?)?;
+    let size = input.ty.bits() / 8;
+    let to = elements(&padded_shape(&input.shape, &paddings)?)? * size;
+    let mut levels: SmallVec<[Level; 6]> = SmallVec::new();
+    // Innermost first: whatever lies inside of a padded dimension moves with its elements.
+    let mut block = size;
+    for (&n, &(before, after)) in input.shape.iter().zip(&paddings).rev() {
+        match levels.last_mut() {
+            None if (before, after) == (0, 0) => block *= n,
+            None => levels.push(Level { n: n * block, before: before * block, after: after * block }),
+            Some(inner) if (inner.before, inner.after, before, after) == (0, 0, 0, 0) => inner.n *= n,
+            Some(_) => levels.push(Level { n, before, after }),
+        }
+    }
+    if levels.is_empty() {
+        levels.push(Level { n: block, before: 0, after: 0 });
+    }
+    levels.reverse();
+    Ok(Box::new(Sweep { ty: input.ty, value, levels, sizes: (elements(&input.shape)? * size, to) }))
+}
+
+impl Sweep {
+    /// Writes the items `range` of the outermost of `levels`.
+    fn write(&self, levels: &[Level], range: Range<usize>, value: &[u8; 16], src: &[u8], dst: &mut [u8]) {
+        let [Level { n, before, .. }, ref inner @ ..] = *levels else { return };
+        // Items of the innermost level are bytes.
+        let (width, from) =
+            if inner.is_empty() { (1, 1) } else { (dst.len() / range.len().max(1), src.len() / n.max(1)) };
+        let middle = range.start.clamp(before, before + n)..range.end.clamp(before, before + n);
+        let (start, rest) = dst.split_at_mut((middle.start.clamp(range.start, range.end) - range.start) * width);
+        let (copied, end) = rest.split_at_mut(middle.len() * width);
+        let source = &src[(middle.start - before) * from..(middle.end - before) * from];
+        fill(self.ty, value, start);
+        if inner.is_empty() {
+            copy_run(source, copied);
+        } else if from > 0 && width > 0 {
+            let all = inner[0].before + inner[0].n + inner[0].after;
+            for (from, to) in source.chunks_exact(from).zip(copied.chunks_exact_mut(width)) {
+                self.write(inner, 0..all, value, from, to);
+            }
+        } else {
+            // Nothing inside: all of it is border.
+            fill(self.ty, value, copied);
+        }
+        fill(self.ty, value, end);
+    }
+}
+
+impl Kernel for Sweep {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        let value = border(io, self.ty, self.value)?;
+        let (input, output) = (io.input(0)?.bytes, io.outputs[0].bytes());
+        ensure!((input.len(), output.len()) == self.sizes, "sizes changed since the kernel was prepared");
+        let outermost = self.levels[0];
+        let all = outermost.before + outermost.n + outermost.after;
+        let width = output.len().checked_div(all).unwrap_or(0);
+        if self.levels.len() == 1 || width == 0 {
+            self.write(&self.levels, 0..all, &value, input, output);
+        } else {
+            for_items(io.pool, output, width, (64 << 10) / width + 1, |range, part| {
+                self.write(&self.levels, range, &value, input, part);
+            });
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> &str {
+        "pad/sweep"
     }
 }
 
@@ -119,6 +219,45 @@ pub fn fill(ty: TensorType, value: &[u8; 16], data: &mut [u8]) {
     }
 }
 
+/// Whether the fast kernel takes the node: elements of whole bytes.
+fn sweeps(node: &NodeView<'_>) -> bool {
+    node.input(0).is_ok_and(|t| t.ty.bits() >= 8)
+}
+
+fn pad_cases(op: BuiltinOperator) -> Vec<Case> {
+    // Shapes, and elements before and after per dimension.
+    const PADS: [(&[i32], &[i32]); 8] = [
+        (&[1, 9, 10, 3], &[0, 0, 1, 1, 1, 1, 0, 0]),
+        (&[1, 16, 16, 24], &[0, 0, 0, 0, 0, 0, 0, 4]),
+        (&[2, 5, 7, 8], &[0, 0, 2, 1, 0, 3, 0, 0]),
+        (&[1, 40, 41, 33], &[0, 0, 1, 0, 1, 0, 0, 0]),
+        (&[3, 4], &[1, 0, 2, 5]),
+        (&[2, 3, 4], &[1, 1, 0, 0, 0, 2]),
+        (&[7], &[3, 9]),
+        (&[4, 6], &[0, 0, 0, 0]),
+    ];
+    let options = if op == BuiltinOperator::PAD {
+        BuiltinOptions::PadOptions(Box::default())
+    } else {
+        BuiltinOptions::PadV2Options(Box::default())
+    };
+    let mut all = Vec::new();
+    for ty in [TensorType::Float32, TensorType::Int8, TensorType::UInt8, TensorType::Int32, TensorType::Int64] {
+        for (shape, pads) in PADS {
+            let sum = |d: usize| shape[d] + pads[2 * d] + pads[2 * d + 1];
+            let to: Vec<i32> = (0..shape.len()).map(sum).collect();
+            let table = [shape.len() as i32, 2];
+            let mut operands = vec![Operand::Data((ty, shape, cases::typical(ty))), Operand::Index(&table, pads)];
+            if op == BuiltinOperator::PADV2 {
+                operands.push(Operand::Data((ty, &[1], cases::typical(ty))));
+            }
+            let output = (ty, &to[..], cases::typical(ty));
+            all.extend(cases::node(format!("{ty} {shape:?} {pads:?}"), op, options.clone(), &operands, &[output]));
+        }
+    }
+    all
+}
+
 impl OpDef for Pad {
     fn id(&self) -> OpId {
         OpId::Builtin(BuiltinOperator::PAD)
@@ -135,6 +274,14 @@ impl OpDef for Pad {
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         prepare_pad(node, Some(zero(node.output(0)?)))
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        &[FastKernel { name: "sweep", supports: sweeps, prepare: |node, _| sweep(node, Some(zero(node.output(0)?))) }]
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        pad_cases(BuiltinOperator::PAD)
     }
 
     fn gradient(&self) -> Option<Gradient> {
@@ -165,6 +312,14 @@ impl OpDef for PadV2 {
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         prepare_pad(node, None)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        &[FastKernel { name: "sweep", supports: sweeps, prepare: |node, _| sweep(node, None) }]
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        pad_cases(BuiltinOperator::PADV2)
     }
 
     fn quantize(&self) -> Option<QuantRule> {

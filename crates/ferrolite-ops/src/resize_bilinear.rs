@@ -1,11 +1,14 @@
 //! RESIZE_BILINEAR: images scaled by linear interpolation.
 
+use crate::common::cases;
 use crate::common::strided::{dims, elements, index_input};
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, FastKernel, FnKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
 use crate::quantize::QuantRule;
 use crate::tensor::Element;
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_kernels::{Between, Bilinear, Isa};
+use ferrolite_model::schema::ResizeBilinearOptionsT;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -33,14 +36,6 @@ pub fn images(node: &NodeView<'_>) -> Result<Option<([usize; 4], [usize; 4])>, O
     let shape = |s: &[usize]| <[usize; 4]>::try_from(s).map_err(|_| OpError::invalid("images have 4 dimensions"));
     let (from, to) = (shape(&node.input(0)?.shape)?, shape(&node.output(0)?.shape)?);
     Ok(if elements(&to)? == 0 { None } else { Some((from, to)) })
-}
-
-/// Where an output coordinate lies between two input coordinates; `at` counts from `low`.
-#[derive(Clone, Copy)]
-struct Between<A> {
-    low: usize,
-    high: usize,
-    at: A,
 }
 
 /// How coordinates are mapped.
@@ -121,9 +116,73 @@ impl OpDef for ResizeBilinear {
         }
     }
 
+    fn fast(&self) -> &'static [FastKernel] {
+        &[FastKernel { name: "rows", supports: |node| Rows::new(node).is_ok_and(|rows| rows.is_some()), prepare }]
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::SAME_SCALE)
     }
+
+    fn cases(&self) -> Vec<Case> {
+        let types = [TensorType::Float32, TensorType::UInt8, TensorType::Int8, TensorType::Int16];
+        let mut all = Vec::new();
+        for (align_corners, half_pixel_centers) in [(false, false), (true, false), (false, true)] {
+            let options = ResizeBilinearOptionsT { align_corners, half_pixel_centers };
+            let options = BuiltinOptions::ResizeBilinearOptions(Box::new(options));
+            let mode = [("", " half"), (" align", "")][usize::from(align_corners)];
+            let mode = if half_pixel_centers { mode.1 } else { mode.0 };
+            all.extend(cases::resize(BuiltinOperator::RESIZE_BILINEAR, &options, mode, &types));
+        }
+        all
+    }
+}
+
+/// The planned interpolation in the arithmetic of the type.
+enum Rows {
+    Real(Bilinear<f32>),
+    Fixed(Bilinear<i32>),
+}
+
+impl Rows {
+    /// `None` where only the reference kernel will do.
+    fn new(node: &NodeView<'_>) -> Result<Option<Rows>, OpError> {
+        let Some(([_, h, w, c], [_, oh, ow, _])) = images(node)? else { return Ok(None) };
+        let mapping = mapping(node)?;
+        Ok(match node.input(0)?.ty {
+            TensorType::Float32 | TensorType::UInt8 => {
+                Bilinear::new((h, w, c), mapping.float(h, oh), &mapping.float(w, ow)).map(Rows::Real)
+            }
+            TensorType::Int8 => {
+                let narrow =
+                    |b: Between<i64>| Some(Between { low: b.low, high: b.high, at: i32::try_from(b.at).ok()? });
+                let narrow = |all: Vec<Between<i64>>| all.into_iter().map(narrow).collect::<Option<Vec<_>>>();
+                let (rows, columns) = (narrow(mapping.fixed(h, oh)), narrow(mapping.fixed(w, ow)));
+                let planned = rows.zip(columns).and_then(|(rows, columns)| Bilinear::new((h, w, c), rows, &columns));
+                planned.filter(Bilinear::is_exact).map(Rows::Fixed)
+            }
+            _ => None,
+        })
+    }
+}
+
+fn prepare(node: &NodeView<'_>, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
+    let ty = node.input(0)?.ty;
+    let (from, to) = (node.input(0)?.elements(), node.output(0)?.elements());
+    let Some(rows) = Rows::new(node)? else { return Err(OpError::unsupported(format!("RESIZE_BILINEAR of {ty}"))) };
+    Ok(Box::new(FnKernel("resize_bilinear/rows", move |io: &mut Io<'_>| {
+        let (input, output) = (io.input(0)?, &mut io.outputs[0]);
+        let sizes = (input.shape.iter().product(), output.shape().iter().product());
+        ensure!((from, to) == sizes, "a kernel was prepared for other shapes");
+        match &rows {
+            Rows::Real(plan) if ty == TensorType::Float32 => {
+                plan.run_f32(io.pool, isa, input.slice()?, output.slice()?);
+            }
+            Rows::Real(plan) => plan.run_u8(io.pool, isa, input.slice()?, output.slice()?),
+            Rows::Fixed(plan) => plan.run_i8(io.pool, isa, input.slice()?, output.slice()?),
+        }
+        Ok(())
+    })))
 }
 
 fn mapping(node: &NodeView<'_>) -> Result<Mapping, OpError> {

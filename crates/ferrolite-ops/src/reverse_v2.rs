@@ -1,7 +1,8 @@
 //! REVERSE_V2: dimensions back to front.
 
-use crate::common::strided::{CopyKernel, StridedCopy, axis, elements, fixed_size, index_input, known, strides};
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::common::moves::{self, Moves, block_copy};
+use crate::common::strided::{StridedCopy, axis, elements, fixed_size, index_input, known, strides};
+use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
 use ferrolite_model::BuiltinOperator;
@@ -44,18 +45,27 @@ impl OpDef for ReverseV2 {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        let input = node.input(0)?;
-        let reversed = known(reversed(node)?)?;
-        let from = strides(&input.shape);
-        let last = |d: usize| input.shape[d].saturating_sub(1).wrapping_mul(from[d] as usize);
-        let start = (0..reversed.len()).filter(|&d| reversed[d]).map(last).fold(0, usize::wrapping_add);
-        let output = input.shape.iter().zip(&from).zip(&reversed);
-        let output = output.map(|((&n, &stride), &reversed)| (n, if reversed { -stride } else { stride }));
-        let copy = StridedCopy::dense(input.ty, output, (start, elements(&input.shape)?))?;
-        Ok(Box::new(CopyKernel { input: 0, copy }))
+        moves::reference(copies(node)?)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        block_copy!(copies)
     }
 
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::SAME_SCALE)
     }
+}
+
+/// Where elements go.
+fn copies(node: &NodeView<'_>) -> Result<Moves, OpError> {
+    let input = node.input(0)?;
+    let reversed = known(reversed(node)?)?;
+    let from = strides(&input.shape);
+    let last = |d: usize| input.shape[d].saturating_sub(1).wrapping_mul(from[d] as usize);
+    let start = (0..reversed.len()).filter(|&d| reversed[d]).map(last).fold(0, usize::wrapping_add);
+    let output = input.shape.iter().zip(&from).zip(&reversed);
+    let output = output.map(|((&n, &stride), &reversed)| (n, if reversed { -stride } else { stride }));
+    let copy = StridedCopy::dense(input.ty, output, (start, elements(&input.shape)?))?;
+    Ok(moves::single(0, copy))
 }

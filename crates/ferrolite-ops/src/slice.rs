@@ -1,9 +1,10 @@
 //! SLICE: a box out of a tensor.
 
+use crate::common::moves::{self, Moves, block_copy};
 use crate::common::moves_grad;
-use crate::common::strided::{CopyKernel, StridedCopy, elements, index_input, known, strides};
+use crate::common::strided::{StridedCopy, elements, index_input, known, strides};
 use crate::gradient::Gradient;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::Shape;
 use crate::{OpError, ensure};
@@ -56,9 +57,11 @@ impl OpDef for Slice {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        let input = node.input(0)?;
-        let (first, size) = known(ranges(node)?)?;
-        Ok(Box::new(CopyKernel { input: 0, copy: slice_copy(input.ty, &input.shape, &first, &size)? }))
+        moves::reference(copies(node)?)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        block_copy!(copies)
     }
 
     fn gradient(&self) -> Option<Gradient> {
@@ -80,4 +83,11 @@ pub fn slice_copy(
     let from = strides(shape);
     let start = first.iter().zip(&from).map(|(&b, &s)| (b as isize).wrapping_mul(s)).fold(0, isize::wrapping_add);
     StridedCopy::dense(ty, size.iter().copied().zip(from), (start as usize, elements(shape)?))
+}
+
+/// Where elements go.
+fn copies(node: &NodeView<'_>) -> Result<Moves, OpError> {
+    let input = node.input(0)?;
+    let (first, size) = known(ranges(node)?)?;
+    Ok(moves::single(0, slice_copy(input.ty, &input.shape, &first, &size)?))
 }

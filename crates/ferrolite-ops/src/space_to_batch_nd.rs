@@ -3,13 +3,15 @@
 //! The side with more batches is [block position × batch, reduced spatial dimensions, rest], the other one
 //! [batch, spatial dimensions, rest]; spatial index = reduced index · block + block position − border.
 
-use crate::common::strided::{elements, fixed_size, index_input, known};
-use crate::op::{InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
+use crate::common::cases::{Operand, node, typical};
+use crate::common::strided::{Step, StridedCopy, elements, fixed_size, index_input, known, strides};
+use crate::op::{Case, FastKernel, FnKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
 use crate::pad::{fill, zero};
 use crate::quantize::QuantRule;
 use crate::tensor::Shape;
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_kernels::Isa;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::{SmallVec, smallvec};
 use std::ops::RangeInclusive;
 
@@ -147,18 +149,19 @@ impl OpDef for SpaceToBatchNd {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        let (input, output) = (node.input(0)?, node.output(0)?);
-        let blocks = known(blocks(node)?)?;
-        let spatial = 1..1 + blocks.len();
-        Ok(Box::new(Blocks {
-            ty: input.ty,
-            wide: input.shape[spatial.clone()].into(),
-            narrow: output.shape[spatial.clone()].into(),
-            batches: input.shape[0],
-            row: elements(&input.shape[spatial.end..])?,
-            padding: Some(zero(output)),
-            blocks,
-        }))
+        Ok(Box::new(space_to_batch(node)?))
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        &[FastKernel {
+            name: "block_copy",
+            supports: |node| space_to_batch(node).is_ok_and(|blocks| blocks.moves().is_ok_and(|m| m.is_some())),
+            prepare: |node, isa| block_copies(space_to_batch(node)?, isa),
+        }]
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases(BuiltinOperator::SPACE_TO_BATCH_ND)
     }
 
     fn quantize(&self) -> Option<QuantRule> {
@@ -195,21 +198,154 @@ impl OpDef for BatchToSpaceNd {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        let (input, output) = (node.input(0)?, node.output(0)?);
-        let blocks = known(blocks(node)?)?;
-        let spatial = 1..1 + blocks.len();
-        Ok(Box::new(Blocks {
-            ty: input.ty,
-            wide: output.shape[spatial.clone()].into(),
-            narrow: input.shape[spatial.clone()].into(),
-            batches: output.shape[0],
-            row: elements(&input.shape[spatial.end..])?,
-            padding: None,
-            blocks,
-        }))
+        Ok(Box::new(batch_to_space(node)?))
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        &[FastKernel {
+            name: "block_copy",
+            supports: |node| batch_to_space(node).is_ok_and(|blocks| blocks.moves().is_ok_and(|m| m.is_some())),
+            prepare: |node, isa| block_copies(batch_to_space(node)?, isa),
+        }]
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases(BuiltinOperator::BATCH_TO_SPACE_ND)
     }
 
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::SAME_SCALE)
     }
+}
+
+fn space_to_batch(node: &NodeView<'_>) -> Result<Blocks, OpError> {
+    let (input, output) = (node.input(0)?, node.output(0)?);
+    let blocks = known(blocks(node)?)?;
+    let spatial = 1..1 + blocks.len();
+    Ok(Blocks {
+        ty: input.ty,
+        wide: input.shape[spatial.clone()].into(),
+        narrow: output.shape[spatial.clone()].into(),
+        batches: input.shape[0],
+        row: elements(&input.shape[spatial.end..])?,
+        padding: Some(zero(output)),
+        blocks,
+    })
+}
+
+fn batch_to_space(node: &NodeView<'_>) -> Result<Blocks, OpError> {
+    let (input, output) = (node.input(0)?, node.output(0)?);
+    let blocks = known(blocks(node)?)?;
+    let spatial = 1..1 + blocks.len();
+    Ok(Blocks {
+        ty: input.ty,
+        wide: output.shape[spatial.clone()].into(),
+        narrow: input.shape[spatial.clone()].into(),
+        batches: output.shape[0],
+        row: elements(&input.shape[spatial.end..])?,
+        padding: None,
+        blocks,
+    })
+}
+
+/// Positions of a block that are worth a copy each.
+const POSITIONS: usize = 1 << 10;
+
+impl Blocks {
+    /// One copy per position of a block; `None` where there are too many.
+    fn moves(&self) -> Result<Option<Vec<StridedCopy>>, OpError> {
+        let volume = volume(&self.blocks)?;
+        if volume > POSITIONS {
+            return Ok(None);
+        }
+        let shape = |spatial: &Shape, batches: usize| -> Shape {
+            [batches].into_iter().chain(spatial.iter().copied()).chain([self.row]).collect()
+        };
+        let (wide, narrow) = (shape(&self.wide, self.batches), shape(&self.narrow, self.batches));
+        let (few_steps, many_steps) = (strides(&wide), strides(&narrow));
+        let (few, each) = (elements(&wide)?, elements(&narrow)?);
+        let many = elements(&[each, volume])?;
+        let mut copies = Vec::with_capacity(volume);
+        for position in 0..volume {
+            let (mut offset, mut at_few, mut at_many) = (position, 0usize, position * each);
+            let mut steps: SmallVec<[Step; 6]> = smallvec![Step { len: self.row, src: 1, dst: 1 }];
+            for d in (0..self.blocks.len()).rev() {
+                let (edge, before, _) = self.blocks[d];
+                let place = offset % edge;
+                offset /= edge;
+                // The reduced indices i for which i · edge + place − before is inside.
+                let first = before.saturating_sub(place).div_ceil(edge);
+                let end = (self.wide[d] + before).saturating_sub(place).div_ceil(edge).min(self.narrow[d]);
+                let len = end.saturating_sub(first);
+                if len > 0 {
+                    at_few += (first * edge + place - before) * few_steps[d + 1] as usize;
+                    at_many += first * many_steps[d + 1] as usize;
+                }
+                let (src, dst) = (few_steps[d + 1].wrapping_mul(edge as isize), many_steps[d + 1]);
+                steps.push(Step { len, src, dst });
+            }
+            steps.push(Step { len: self.batches, src: few_steps[0], dst: many_steps[0] });
+            steps.reverse();
+            copies.push(if self.padding.is_some() {
+                StridedCopy::new(self.ty, steps, (at_few, few), (at_many, many))?
+            } else {
+                let back = steps.into_iter().map(|s| Step { src: s.dst, dst: s.src, ..s });
+                StridedCopy::new(self.ty, back, (at_many, many), (at_few, few))?
+            });
+        }
+        Ok(Some(copies))
+    }
+}
+
+fn block_copies(blocks: Blocks, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
+    let Some(copies) = blocks.moves()? else { return Err(OpError::unsupported("blocks of many positions")) };
+    let border = blocks.blocks.iter().any(|b| (b.1, b.2) != (0, 0));
+    let fill_with = blocks.padding.filter(|_| border);
+    Ok(Box::new(FnKernel("space_to_batch_nd/block_copy", move |io: &mut Io<'_>| {
+        let src = io.input(0)?.bytes;
+        let dst = io.outputs[0].bytes();
+        if let Some(value) = &fill_with {
+            fill(blocks.ty, value, dst);
+        }
+        copies.iter().try_for_each(|copy| copy.run_blocks(io.pool, isa, src, dst))
+    })))
+}
+
+fn cases(op: BuiltinOperator) -> Vec<Case> {
+    // The side with fewer batches, edges of the block, and borders.
+    const SHAPES: [(&[i32], &[i32], &[i32]); 6] = [
+        (&[1, 8, 10, 3], &[2, 2], &[0, 0, 0, 0]),
+        (&[2, 7, 9, 16], &[2, 3], &[1, 0, 0, 3]),
+        (&[1, 33, 33, 24], &[2, 2], &[2, 3, 2, 3]),
+        (&[3, 6, 5], &[3], &[2, 1]),
+        (&[1, 20, 21, 32], &[4, 4], &[0, 0, 1, 2]),
+        (&[1, 12, 7, 1], &[1, 1], &[0, 0, 0, 0]),
+    ];
+    let to_batch = op == BuiltinOperator::SPACE_TO_BATCH_ND;
+    let options = if to_batch {
+        BuiltinOptions::SpaceToBatchNDOptions(Box::default())
+    } else {
+        BuiltinOptions::BatchToSpaceNDOptions(Box::default())
+    };
+    let mut all = Vec::new();
+    for ty in [TensorType::Float32, TensorType::Int8, TensorType::UInt8, TensorType::Int32, TensorType::Int64] {
+        for (few, edges, borders) in SHAPES {
+            let mut many = few.to_vec();
+            for (d, &edge) in edges.iter().enumerate() {
+                many[0] *= edge;
+                many[d + 1] = (few[d + 1] + borders[2 * d] + borders[2 * d + 1]) / edge;
+            }
+            let (from, to) = if to_batch { (few, &many[..]) } else { (&many[..], few) };
+            let n = edges.len() as i32;
+            let (edge_shape, border_shape) = ([n], [n, 2]);
+            let operands = [
+                Operand::Data((ty, from, typical(ty))),
+                Operand::Index(&edge_shape, edges),
+                Operand::Index(&border_shape, borders),
+            ];
+            let name = format!("{ty} {from:?} {edges:?} {borders:?}");
+            all.extend(node(name, op, options.clone(), &operands, &[(ty, to, typical(ty))]));
+        }
+    }
+    all
 }

@@ -1,7 +1,8 @@
 //! SPACE_TO_DEPTH and DEPTH_TO_SPACE: blocks of pixels to channels, and back.
 
-use crate::common::strided::{CopyKernel, StridedCopy, elements, fixed_size, strides};
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::common::moves::{self, Moves, block_copy};
+use crate::common::strided::{StridedCopy, elements, fixed_size, strides};
+use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
 use ferrolite_model::BuiltinOperator;
@@ -51,22 +52,11 @@ impl OpDef for SpaceToDepth {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        let input = node.input(0)?;
-        let [n, h, w, c] = nhwc(node)?;
-        let (b, _) = block(node.options.as_space_to_depth_options().map(|o| o.block_size))?;
-        let from = strides(&input.shape);
-        let edge = b as isize;
-        // Output channels are ordered by row of the block, column of the block, input channel.
-        let output = [
-            (n, from[0]),
-            (h / b, from[1].wrapping_mul(edge)),
-            (w / b, from[2].wrapping_mul(edge)),
-            (b, from[1]),
-            (b, from[2]),
-            (c, 1),
-        ];
-        let copy = StridedCopy::dense(input.ty, output, (0, elements(&input.shape)?))?;
-        Ok(Box::new(CopyKernel { input: 0, copy }))
+        moves::reference(space_to_depth(node)?)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        block_copy!(space_to_depth)
     }
 
     fn quantize(&self) -> Option<QuantRule> {
@@ -96,18 +86,46 @@ impl OpDef for DepthToSpace {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        let input = node.input(0)?;
-        let [n, h, w, c] = nhwc(node)?;
-        let (b, square) = block(node.options.as_depth_to_space_options().map(|o| o.block_size))?;
-        let depth = c / square;
-        let from = strides(&input.shape);
-        let output =
-            [(n, from[0]), (h, from[1]), (b, (b * depth) as isize), (w, from[2]), (b, depth as isize), (depth, 1)];
-        let copy = StridedCopy::dense(input.ty, output, (0, elements(&input.shape)?))?;
-        Ok(Box::new(CopyKernel { input: 0, copy }))
+        moves::reference(depth_to_space(node)?)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        block_copy!(depth_to_space)
     }
 
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule { int16: false, ..QuantRule::SAME_SCALE })
     }
+}
+
+/// Where elements go.
+fn space_to_depth(node: &NodeView<'_>) -> Result<Moves, OpError> {
+    let input = node.input(0)?;
+    let [n, h, w, c] = nhwc(node)?;
+    let (b, _) = block(node.options.as_space_to_depth_options().map(|o| o.block_size))?;
+    let from = strides(&input.shape);
+    let edge = b as isize;
+    // Output channels are ordered by row of the block, column of the block, input channel.
+    let output = [
+        (n, from[0]),
+        (h / b, from[1].wrapping_mul(edge)),
+        (w / b, from[2].wrapping_mul(edge)),
+        (b, from[1]),
+        (b, from[2]),
+        (c, 1),
+    ];
+    let copy = StridedCopy::dense(input.ty, output, (0, elements(&input.shape)?))?;
+    Ok(moves::single(0, copy))
+}
+
+/// Where elements go.
+fn depth_to_space(node: &NodeView<'_>) -> Result<Moves, OpError> {
+    let input = node.input(0)?;
+    let [n, h, w, c] = nhwc(node)?;
+    let (b, square) = block(node.options.as_depth_to_space_options().map(|o| o.block_size))?;
+    let depth = c / square;
+    let from = strides(&input.shape);
+    let output = [(n, from[0]), (h, from[1]), (b, (b * depth) as isize), (w, from[2]), (b, depth as isize), (depth, 1)];
+    let copy = StridedCopy::dense(input.ty, output, (0, elements(&input.shape)?))?;
+    Ok(moves::single(0, copy))
 }

@@ -1,7 +1,8 @@
 //! SPLIT and SPLIT_V: cut a tensor into parts along one dimension.
 
-use crate::common::strided::{StridedCopy, axis, fixed_size, index_input, known, scalar_index};
-use crate::op::{InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
+use crate::common::moves::{self, Move, Moves, block_copy};
+use crate::common::strided::{axis, fixed_size, index_input, known, scalar_index};
+use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::slice::slice_copy;
 use crate::{OpError, ensure};
@@ -63,36 +64,27 @@ fn infer_parts(node: &NodeView<'_>, data: usize, parts: Option<Parts>) -> InferR
     Ok(sizes.iter().map(part).collect())
 }
 
-fn prepare_parts(node: &NodeView<'_>, data: usize, parts: Option<Parts>) -> Result<Box<dyn Kernel>, OpError> {
+/// Copies parts of one input to all outputs.
+fn parting(node: &NodeView<'_>, data: usize, parts: Option<Parts>) -> Result<Moves, OpError> {
     let input = node.input(data)?;
     let (at, sizes) = known(parts)?;
     let mut first: SmallVec<[usize; 6]> = SmallVec::from_elem(0, input.shape.len());
-    let mut copies = Vec::with_capacity(sizes.len());
-    for &size in &sizes {
+    let mut copies = Moves::new();
+    for (output, &size) in sizes.iter().enumerate() {
         let mut shape = input.shape.clone();
         shape[at] = size;
-        copies.push(slice_copy(input.ty, &input.shape, &first, &shape)?);
+        copies.push(Move { input: data, output, copy: slice_copy(input.ty, &input.shape, &first, &shape)? });
         first[at] += size;
     }
-    Ok(Box::new(Parting { input: data, copies }))
+    Ok(copies)
 }
 
-/// Copies parts of one input to all outputs.
-pub struct Parting {
-    /// Which input.
-    pub input: usize,
-    /// One copy per output.
-    pub copies: Vec<StridedCopy>,
+fn split(node: &NodeView<'_>) -> Result<Moves, OpError> {
+    parting(node, 1, Split::parts(node)?)
 }
 
-impl Kernel for Parting {
-    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
-        let input = io.input(self.input)?;
-        for (copy, output) in self.copies.iter().zip(&mut io.outputs) {
-            copy.run(input, output)?;
-        }
-        Ok(())
-    }
+fn split_v(node: &NodeView<'_>) -> Result<Moves, OpError> {
+    parting(node, 0, SplitV::parts(node)?)
 }
 
 impl OpDef for Split {
@@ -119,7 +111,11 @@ impl OpDef for Split {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        prepare_parts(node, 1, Split::parts(node)?)
+        moves::reference(split(node)?)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        block_copy!(split)
     }
 
     fn quantize(&self) -> Option<QuantRule> {
@@ -143,7 +139,11 @@ impl OpDef for SplitV {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        prepare_parts(node, 0, SplitV::parts(node)?)
+        moves::reference(split_v(node)?)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        block_copy!(split_v)
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -1,7 +1,8 @@
 //! STRIDED_SLICE: NumPy's basic indexing, with masks for left out bounds, `...`, new and dropped axes.
 
-use crate::common::strided::{CopyKernel, StridedCopy, elements, index_input, known, strides};
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::common::moves::{self, Moves, block_copy};
+use crate::common::strided::{StridedCopy, elements, index_input, known, strides};
+use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
 use ferrolite_model::BuiltinOperator;
@@ -112,19 +113,28 @@ impl OpDef for StridedSlice {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        let input = node.input(0)?;
-        let ranges = known(ranges(node)?)?;
-        let from = strides(&input.shape);
-        let step = |r: &Range| r.dim.map_or(0, |d| from[d]);
-        let start = ranges.iter().map(|r| (r.start as isize).wrapping_mul(step(r))).fold(0, isize::wrapping_add);
-        // A stride too long for its product is one that is never taken.
-        let output: SmallVec<[(usize, isize); 8]> =
-            ranges.iter().map(|r| (r.len, (r.stride as isize).saturating_mul(step(r)))).collect();
-        let copy = StridedCopy::dense(input.ty, output, (start as usize, elements(&input.shape)?))?;
-        Ok(Box::new(CopyKernel { input: 0, copy }))
+        moves::reference(copies(node)?)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        block_copy!(copies)
     }
 
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::SAME_SCALE)
     }
+}
+
+/// Where elements go.
+fn copies(node: &NodeView<'_>) -> Result<Moves, OpError> {
+    let input = node.input(0)?;
+    let ranges = known(ranges(node)?)?;
+    let from = strides(&input.shape);
+    let step = |r: &Range| r.dim.map_or(0, |d| from[d]);
+    let start = ranges.iter().map(|r| (r.start as isize).wrapping_mul(step(r))).fold(0, isize::wrapping_add);
+    // A stride too long for its product is one that is never taken.
+    let output: SmallVec<[(usize, isize); 8]> =
+        ranges.iter().map(|r| (r.len, (r.stride as isize).saturating_mul(step(r)))).collect();
+    let copy = StridedCopy::dense(input.ty, output, (start as usize, elements(&input.shape)?))?;
+    Ok(moves::single(0, copy))
 }

@@ -1,7 +1,8 @@
 //! TILE: a tensor repeated along its dimensions.
 
-use crate::common::strided::{CopyKernel, StridedCopy, dims, elements, index_input, known, strides};
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::common::moves::{self, Moves, block_copy};
+use crate::common::strided::{StridedCopy, dims, elements, index_input, known, strides};
+use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::Shape;
 use crate::{OpError, ensure};
@@ -40,15 +41,24 @@ impl OpDef for Tile {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        let input = node.input(0)?;
-        let multiples = known(multiples(node)?)?;
-        let dims = input.shape.iter().zip(multiples).zip(strides(&input.shape));
-        let output = dims.flat_map(|((&n, m), stride)| [(m, 0), (n, stride)]);
-        let copy = StridedCopy::dense(input.ty, output, (0, elements(&input.shape)?))?;
-        Ok(Box::new(CopyKernel { input: 0, copy }))
+        moves::reference(copies(node)?)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        block_copy!(copies)
     }
 
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::SAME_SCALE)
     }
+}
+
+/// Where elements go.
+fn copies(node: &NodeView<'_>) -> Result<Moves, OpError> {
+    let input = node.input(0)?;
+    let multiples = known(multiples(node)?)?;
+    let dims = input.shape.iter().zip(multiples).zip(strides(&input.shape));
+    let output = dims.flat_map(|((&n, m), stride)| [(m, 0), (n, stride)]);
+    let copy = StridedCopy::dense(input.ty, output, (0, elements(&input.shape)?))?;
+    Ok(moves::single(0, copy))
 }

@@ -1,9 +1,10 @@
 //! TRANSPOSE: reorders dimensions.
 
+use crate::common::moves::{self, Moves, block_copy};
 use crate::common::moves_grad;
-use crate::common::strided::{CopyKernel, StridedCopy, axis, elements, index_input, known, strides};
+use crate::common::strided::{StridedCopy, axis, elements, index_input, known, strides};
 use crate::gradient::Gradient;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
 use ferrolite_model::BuiltinOperator;
@@ -40,12 +41,11 @@ impl OpDef for Transpose {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        let input = node.input(0)?;
-        let perm = known(permutation(node)?)?;
-        let from = strides(&input.shape);
-        let output = perm.iter().map(|&p| (input.shape[p], from[p]));
-        let copy = StridedCopy::dense(input.ty, output, (0, elements(&input.shape)?))?;
-        Ok(Box::new(CopyKernel { input: 0, copy }))
+        moves::reference(copies(node)?)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        block_copy!(copies)
     }
 
     fn gradient(&self) -> Option<Gradient> {
@@ -55,4 +55,14 @@ impl OpDef for Transpose {
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::SAME_SCALE)
     }
+}
+
+/// Where elements go.
+fn copies(node: &NodeView<'_>) -> Result<Moves, OpError> {
+    let input = node.input(0)?;
+    let perm = known(permutation(node)?)?;
+    let from = strides(&input.shape);
+    let output = perm.iter().map(|&p| (input.shape[p], from[p]));
+    let copy = StridedCopy::dense(input.ty, output, (0, elements(&input.shape)?))?;
+    Ok(moves::single(0, copy))
 }

@@ -1,5 +1,6 @@
 //! What `tf.lite` tells about tensors and signatures.
 
+use crate::arguments::Int;
 use crate::array;
 use crate::dtype;
 use crate::wrapper::InterpreterWrapper;
@@ -24,8 +25,8 @@ fn float32<'py>(py: Python<'py>, values: &[f32]) -> PyResult<Bound<'py, PyAny>> 
 pub(crate) fn tensor<'py>(
     py: Python<'py>,
     wrapper: &InterpreterWrapper,
-    index: i64,
-    subgraph: i64,
+    index: Int,
+    subgraph: Int,
 ) -> PyResult<Bound<'py, PyDict>> {
     let (s, id, tensor) = wrapper.tensor_of(index, subgraph)?;
     let shape = wrapper.lock(py)[s].shape(id, tensor);
@@ -37,18 +38,31 @@ pub(crate) fn tensor<'py>(
     details.set_item("shape_signature", int32(py, signature.iter().copied())?)?;
     details.set_item("dtype", dtype::class(py, tensor.ty)?)?;
     let (scale, zero_point) = tensor.quantization.as_ref().and_then(Quantization::as_per_tensor).unwrap_or((0.0, 0));
-    details.set_item("quantization", (scale, zero_point))?;
-    details.set_item("quantization_parameters", quantization(py, &wrapper.model, s, tensor)?)?;
+    details.set_item("quantization", (scale, clamp(zero_point)))?;
+    details.set_item("quantization_parameters", quantization(py, wrapper, s, tensor)?)?;
     details.set_item("sparsity_parameters", sparsity(py, tensor)?)?;
     Ok(details)
 }
 
-fn quantization<'py>(py: Python<'py>, model: &Model, subgraph: usize, tensor: &Tensor) -> PyResult<Bound<'py, PyDict>> {
+/// A zero point as 32 bits; those of valid files fit.
+fn clamp(zero_point: i64) -> i32 {
+    zero_point.clamp(i32::MIN.into(), i32::MAX.into()) as i32
+}
+
+fn quantization<'py>(
+    py: Python<'py>,
+    wrapper: &InterpreterWrapper,
+    subgraph: usize,
+    tensor: &Tensor,
+) -> PyResult<Bound<'py, PyDict>> {
+    let model = &wrapper.model;
     let given = tensor.quantization.clone().unwrap_or_default();
-    let clamp = |zp: i64| zp.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
     let mut zero_points: Vec<i32> = given.zero_point.iter().map(|&zp| clamp(zp)).collect();
     // What is left out is 0.
     zero_points.resize(given.scale.len(), 0);
+    if wrapper.compress_zero_points && zero_points.windows(2).all(|pair| pair[0] == pair[1]) {
+        zero_points.truncate(1);
+    }
     let mut scales = float32(py, &given.scale)?;
     let mut block_size = 0;
     if let Some(QuantizationDetailsT::BlockwiseQuantization(blocks)) = &given.details {

@@ -6,11 +6,15 @@
 
 #![deny(missing_docs)]
 
+mod arguments;
 mod array;
+mod checks;
 mod details;
 mod dtype;
 mod error;
 mod quantize;
+mod runner;
+mod strings;
 mod tools;
 mod train;
 mod wrapper;
@@ -22,6 +26,7 @@ use pyo3::prelude::*;
 fn _ferrolite(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<wrapper::InterpreterWrapper>()?;
+    module.add_class::<runner::Runner>()?;
     module.add_class::<quantize::Calibrator>()?;
     module.add_class::<train::Sequential>()?;
     module.add_class::<train::Trainer>()?;

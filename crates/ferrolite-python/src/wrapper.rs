@@ -2,17 +2,20 @@
 //! tensors are named by their index, every subgraph can be run. Method names are those of LiteRT's own wrapper, which
 //! programs reach through `Interpreter._interpreter`.
 
+use crate::arguments::{Flag, Int};
 use crate::array;
+use crate::checks::{check_shape, check_strict, check_type, narrow_of, shape_of};
 use crate::details;
 use crate::dtype;
-use crate::error::{Phase, model_error, runtime_error, value_error};
+use crate::error::{Phase, check_registration, model_error, runtime_error, value_error};
+use crate::strings;
 use ferrolite::encoding;
-use ferrolite::{Bytes, Interpreter, Model, Options, RuntimeError, Subgraph, Tensor, TensorType};
-use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use ferrolite::{Bytes, Interpreter, Model, Options, Resources, RuntimeError, Subgraph, Tensor, TensorType};
+use numpy::{PyArrayDescrMethods, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,7 +33,13 @@ const UNALLOCATED: &str = "Cannot set tensor: Tensor is unallocated. Try calling
 pub(crate) struct InterpreterWrapper {
     file: Bytes,
     pub(crate) model: Arc<Model>,
+    /// How every subgraph is planned. They share the variables and tables in `resources`, so that what one signature
+    /// assigns another reads.
     options: Options,
+    /// Threads of what is planned from now on.
+    threads: AtomicUsize,
+    /// List a zero point once where all are the same.
+    pub(crate) compress_zero_points: bool,
     graphs: Mutex<Vec<Graph>>,
     /// NumPy views of each subgraph's memory.
     views: Vec<AtomicUsize>,
@@ -39,8 +48,10 @@ pub(crate) struct InterpreterWrapper {
 /// State of one subgraph.
 #[derive(Default)]
 pub(crate) struct Graph {
-    /// Shapes given to inputs since the last allocation.
+    /// Shapes given to tensors since the last allocation.
     resized: BTreeMap<usize, Vec<usize>>,
+    /// Strings given to inputs before the first allocation, serialized.
+    strings: BTreeMap<usize, Vec<u8>>,
     /// Since the first allocation.
     planned: Option<Interpreter>,
     /// An input has been resized since the last allocation.
@@ -105,10 +116,10 @@ impl InterpreterWrapper {
         })
     }
 
-    pub(crate) fn tensor_of(&self, index: i64, subgraph: i64) -> PyResult<(usize, usize, &Tensor)> {
-        let (s, graph) = self.subgraph(subgraph)?;
-        let found = usize::try_from(index).ok().and_then(|i| Some((s, i, graph.tensors.get(i)?)));
-        found.ok_or_else(|| value_error(invalid_tensor(index, graph)))
+    pub(crate) fn tensor_of(&self, index: Int, subgraph: Int) -> PyResult<(usize, usize, &Tensor)> {
+        let (s, graph) = self.subgraph(subgraph.0)?;
+        let found = usize::try_from(index.0).ok().and_then(|i| Some((s, i, graph.tensors.get(i)?)));
+        found.ok_or_else(|| value_error(invalid_tensor(index.0, graph)))
     }
 
     fn has_views(&self, subgraph: usize) -> bool {
@@ -131,9 +142,13 @@ impl InterpreterWrapper {
         match &mut graph.planned {
             Some(planned) => planned.resize_inputs(&shapes).map_err(failed)?,
             None => {
-                let options = self.options.clone();
+                let options = Options { threads: self.threads.load(Ordering::Relaxed), ..self.options.clone() };
                 let planned = Interpreter::for_subgraph(Arc::clone(&self.model), s, &shapes, options);
-                graph.planned = Some(planned.map_err(failed)?);
+                let mut planned = planned.map_err(failed)?;
+                for (id, packed) in std::mem::take(&mut graph.strings) {
+                    planned.set_tensor_bytes(id, &packed).map_err(failed)?;
+                }
+                graph.planned = Some(planned);
             }
         }
         graph.resized.clear();
@@ -173,8 +188,15 @@ fn with_data<R>(
     if let Some(data) = model.constant_of(subgraph, id) {
         return read(&file_shape(), data).map(Some);
     }
+    if let Some(packed) = graph.strings.get(&id) {
+        return read(&file_shape(), packed).map(Some);
+    }
     let planned = graph.planned.as_ref().filter(|_| !graph.resized.contains_key(&id));
-    let Some((planned, shape)) = planned.and_then(|p| Some((p, p.shape(id)?))) else { return Ok(None) };
+    let Some((planned, shape)) = planned.and_then(|p| Some((p, p.shape(id)?))) else {
+        // Nothing of something is there without memory.
+        let shape: Vec<usize> = graph.shape(id, tensor).iter().map(|&d| usize::try_from(d).unwrap_or(1)).collect();
+        return if shape.contains(&0) { read(&shape, &[]).map(Some) } else { Ok(None) };
+    };
     let bytes = planned.tensor(id).map_or(&[][..], |view| view.bytes);
     if bytes.is_empty() && shape.iter().product::<usize>() > 0 {
         return Ok(None);
@@ -185,32 +207,42 @@ fn with_data<R>(
 #[pymethods]
 impl InterpreterWrapper {
     #[new]
-    #[pyo3(signature = (path, content, reference, preserve_all, threads))]
+    #[pyo3(signature = (path, content, reference, preserve_all, threads, compress_zero_points))]
     fn new(
         py: Python<'_>,
         path: Option<PathBuf>,
         content: Option<&[u8]>,
         reference: bool,
-        preserve_all: bool,
-        threads: usize,
+        preserve_all: Flag,
+        threads: Int,
+        compress_zero_points: Flag,
     ) -> PyResult<Self> {
         let file = match (&path, content) {
             (_, Some(content)) => Bytes::from(content),
             (Some(path), None) => {
                 let read = py.detach(|| std::fs::read(path));
                 let failed = |source| ferrolite::ModelError::Io { path: path.clone(), source };
-                Bytes::from(read.map_err(|e| model_error(py, &failed(e), Some(path)))?)
+                let read = read.map_err(|e| model_error(py, &failed(e), Some(path)))?;
+                if read.is_empty() {
+                    let text = "mmap of size 0 requested.The model allocation is null/empty";
+                    return Err(PyValueError::new_err(text));
+                }
+                Bytes::from(read)
             }
             (None, None) => return Err(PyValueError::new_err("`model_path` or `model_content` must be specified.")),
         };
         let model = py.detach(|| Model::from_bytes(file.clone()));
         let model = Arc::new(model.map_err(|error| model_error(py, &error, path.as_deref()))?);
+        check_registration(&model)?;
         let base = if reference { Options::reference() } else { Options::default() };
-        let options = Options { threads, preserve_all, ..base };
+        let resources = Some(Arc::new(Resources::with_limit(base.limits.max_total_bytes)));
+        let options = Options { preserve_all: preserve_all.0, resources, ..base };
+        let threads = AtomicUsize::new(usize::try_from(threads.0).unwrap_or(1));
+        let compress_zero_points = compress_zero_points.0;
         let count = model.subgraphs.len();
         let graphs = Mutex::new((0..count).map(|_| Graph::default()).collect());
         let views = (0..count).map(|_| AtomicUsize::new(0)).collect();
-        Ok(InterpreterWrapper { file, model, options, graphs, views })
+        Ok(InterpreterWrapper { file, model, options, threads, compress_zero_points, graphs, views })
     }
 
     /// The file that the model was read from.
@@ -233,104 +265,117 @@ impl InterpreterWrapper {
         self.lock(py).first().and_then(|graph| graph.planned.as_ref()).map_or(0, Interpreter::arena_bytes)
     }
 
-    #[pyo3(name = "AllocateTensors", signature = (subgraph_index = -1))]
-    fn allocate_tensors(&self, py: Python<'_>, subgraph_index: i64) -> PyResult<()> {
-        let (s, _) = self.subgraph(subgraph_index.max(0))?;
+    /// Threads of subgraphs that are allocated from now on.
+    #[pyo3(name = "SetNumThreads")]
+    fn set_num_threads(&self, threads: Int) {
+        self.threads.store(usize::try_from(threads.0).unwrap_or(1).max(1), Ordering::Relaxed);
+    }
+
+    #[pyo3(name = "AllocateTensors", signature = (subgraph_index = Int(-1)))]
+    fn allocate_tensors(&self, py: Python<'_>, subgraph_index: Int) -> PyResult<()> {
+        let (s, _) = self.subgraph(if subgraph_index.0 == -1 { 0 } else { subgraph_index.0 })?;
         Ok(py.detach(|| self.allocate(s))?)
     }
 
-    #[pyo3(name = "Invoke", signature = (subgraph_index = 0))]
-    fn invoke_subgraph(&self, py: Python<'_>, subgraph_index: i64) -> PyResult<()> {
-        let (s, _) = self.subgraph(subgraph_index)?;
+    #[pyo3(name = "Invoke", signature = (subgraph_index = Int(0)))]
+    fn invoke_subgraph(&self, py: Python<'_>, subgraph_index: Int) -> PyResult<()> {
+        let (s, _) = self.subgraph(subgraph_index.0)?;
         Ok(py.detach(|| self.invoke(s))?)
     }
 
-    #[pyo3(name = "ResizeInputTensor", signature = (index, shape, strict, subgraph_index = 0))]
+    #[pyo3(name = "ResizeInputTensor", signature = (index, shape, strict, subgraph_index = Int(0)))]
     fn resize_input_tensor(
         &self,
         py: Python<'_>,
-        index: i64,
-        shape: &Bound<'_, PyUntypedArray>,
-        strict: bool,
-        subgraph_index: i64,
+        index: Int,
+        shape: &Bound<'_, PyAny>,
+        strict: Flag,
+        subgraph_index: Int,
     ) -> PyResult<()> {
-        let (s, subgraph) = self.subgraph(subgraph_index)?;
-        if shape.ndim() != 1 {
-            return Err(PyValueError::new_err(format!("Shape should be 1D instead of {}.", shape.ndim())));
-        }
-        if dtype::tensor_type(&shape.dtype()) != Some(TensorType::Int32) {
-            return Err(PyValueError::new_err(format!("Shape must be type int32 (was {}).", shape.dtype().num())));
-        }
-        let wanted = array::with_bytes(&array::contiguous(shape)?, |bytes| {
-            bytes.as_chunks().0.iter().map(|&d| i32::from_ne_bytes(d)).collect::<Vec<_>>()
-        });
+        let (s, subgraph) = self.subgraph(subgraph_index.0)?;
+        let wanted = shape_of(shape)?;
         let mut graphs = self.lock(py);
         if self.has_views(s) {
             return Err(Refusal::LiveView.into());
         }
         let Ok((_, id, tensor)) = self.tensor_of(index, subgraph_index) else {
-            return Err(PyRuntimeError::new_err(invalid_tensor(index, subgraph)));
+            return Err(PyRuntimeError::new_err(invalid_tensor(index.0, subgraph)));
         };
         let now = graphs[s].shape(id, tensor);
-        if strict {
-            check_strict(index, tensor, &now, &wanted)?;
+        if strict.0 {
+            check_strict(index.0, tensor, &now, &wanted)?;
         }
         if now == wanted {
             return Ok(());
         }
         let sizes: Option<Vec<usize>> = wanted.iter().map(|&d| usize::try_from(d).ok()).collect();
         let elements = sizes.as_ref().and_then(|s| s.iter().try_fold(1usize, |n, &d| n.checked_mul(d)));
-        let (Some(sizes), Some(_)) = (sizes, elements) else {
-            let text = format!("Shape {wanted:?} of tensor {index}: BytesRequired number of elements overflowed.");
-            return Err(PyRuntimeError::new_err(text));
+        let overflown = |what| {
+            let text = format!("Shape {wanted:?} of tensor {}: BytesRequired number of {what} overflowed.", index.0);
+            PyRuntimeError::new_err(text)
         };
-        graphs[s].is_stale = true;
-        // The shapes of other tensors follow from those of the inputs.
-        if subgraph.inputs.contains(&id) {
-            graphs[s].resized.insert(id, sizes);
+        let (Some(sizes), Some(elements)) = (sizes, elements) else { return Err(overflown("elements")) };
+        if elements.checked_mul(tensor.ty.bits().div_ceil(8)).is_none() {
+            return Err(overflown("bytes"));
         }
+        if self.model.constant_of(subgraph, id).is_some() {
+            return Err(PyRuntimeError::new_err("Attempting to resize a fixed-size tensor."));
+        }
+        graphs[s].is_stale = true;
+        graphs[s].strings.remove(&id);
+        graphs[s].resized.insert(id, sizes);
         Ok(())
     }
 
-    #[pyo3(name = "SetTensor", signature = (index, value, subgraph_index = 0))]
-    fn set_tensor(&self, py: Python<'_>, index: i64, value: &Bound<'_, PyAny>, subgraph_index: i64) -> PyResult<()> {
+    #[pyo3(name = "SetTensor", signature = (index, value, subgraph_index = Int(0)))]
+    fn set_tensor(&self, py: Python<'_>, index: Int, value: &Bound<'_, PyAny>, subgraph_index: Int) -> PyResult<()> {
         let (s, id, tensor) = self.tensor_of(index, subgraph_index)?;
         let array = array::contiguous(value)
             .map_err(|_| PyValueError::new_err("Failed to convert value into readable tensor."))?;
         let given = dtype::tensor_type(&array.dtype());
-        if !given.map_or(Ok(false), |given| dtype::fits(py, given, tensor.ty))? {
-            let (given, wanted) = (dtype::message_name(given), dtype::message_name(Some(tensor.ty)));
-            return Err(PyValueError::new_err(format!(
-                "Cannot set tensor: Got value of type {given} but expected type {wanted} for input {index}, name: {} ",
-                tensor.name()
-            )));
-        }
         let mut graphs = self.lock(py);
         let graph = &mut graphs[s];
-        check_shape(index, array.shape(), &graph.shape(id, tensor))?;
-        let planned = match &mut graph.planned {
-            Some(planned) if !graph.resized.contains_key(&id) => planned,
+        let packed = match tensor.ty {
+            TensorType::Int4 | TensorType::UInt4 => {
+                Some(narrow_of(&array, given, index.0, tensor, &graph.shape(id, tensor))?)
+            }
+            _ => {
+                check_type(py, given, index.0, tensor)?;
+                check_shape(index.0, array.shape(), &graph.shape(id, tensor))?;
+                match tensor.ty {
+                    TensorType::String => Some(strings::from_array(value)?),
+                    TensorType::Int2 => Some(array::with_bytes(&array, |b| encoding::pack_narrow(tensor.ty, b))),
+                    _ => None,
+                }
+            }
+        };
+        let planned = match (&mut graph.planned, packed.as_ref()) {
+            (Some(planned), _) if !graph.resized.contains_key(&id) => planned,
+            (None, Some(packed)) if tensor.ty == TensorType::String && self.model.subgraphs[s].inputs.contains(&id) => {
+                graph.strings.insert(id, packed.clone());
+                return Ok(());
+            }
+            _ if tensor.ty == TensorType::Int4 || tensor.ty == TensorType::UInt4 => {
+                let text = format!("{UNALLOCATED} for input {}, name: {}", index.0, tensor.name());
+                return Err(PyValueError::new_err(text));
+            }
             _ => return Err(PyValueError::new_err(UNALLOCATED)),
         };
-        let done = match tensor.ty {
-            TensorType::String => planned.set_tensor_bytes(id, &strings_of(value)?),
-            TensorType::Int4 | TensorType::Int2 | TensorType::UInt4 => {
-                let packed = array::with_bytes(&array, |bytes| encoding::pack_narrow(tensor.ty, bytes));
-                planned.set_tensor_bytes(id, &packed)
-            }
-            _ => array::with_bytes(&array, |bytes| planned.set_tensor_bytes(id, bytes)),
+        let done = match packed {
+            Some(packed) => planned.set_tensor_bytes(id, &packed),
+            None => array::with_bytes(&array, |bytes| planned.set_tensor_bytes(id, bytes)),
         };
         done.map_err(|error| PyValueError::new_err(format!("Cannot set tensor: {error}")))
     }
 
-    #[pyo3(name = "GetTensor", signature = (index, subgraph_index = 0))]
-    fn get_tensor<'py>(&self, py: Python<'py>, index: i64, subgraph_index: i64) -> PyResult<Bound<'py, PyAny>> {
+    #[pyo3(name = "GetTensor", signature = (index, subgraph_index = Int(0)))]
+    fn get_tensor<'py>(&self, py: Python<'py>, index: Int, subgraph_index: Int) -> PyResult<Bound<'py, PyAny>> {
         let (s, id, tensor) = self.tensor_of(index, subgraph_index)?;
         let graphs = self.lock(py);
         let found = with_data(&self.model, s, &graphs[s], id, |shape, bytes| {
             let descr = dtype::dtype(py, tensor.ty)?;
             match tensor.ty {
-                TensorType::String => strings_to(py, shape, bytes),
+                TensorType::String => strings::to_array(py, shape, bytes),
                 TensorType::Resource | TensorType::Variant => Err(PyValueError::new_err(NULL)),
                 TensorType::Int4 | TensorType::Int2 | TensorType::UInt4 => {
                     array::copy(py, descr, shape, &encoding::unpack_narrow(tensor.ty, bytes))
@@ -346,12 +391,18 @@ impl InterpreterWrapper {
         found?.ok_or_else(|| PyValueError::new_err(NULL))
     }
 
-    /// A NumPy view of a tensor of the main subgraph. While it lives, nothing that would move the memory is possible.
-    fn tensor<'py>(slf: &Bound<'py, Self>, base: &Bound<'py, PyAny>, index: i64) -> PyResult<Bound<'py, PyAny>> {
+    /// A NumPy view of a tensor. While it lives, nothing that would move the memory is possible.
+    #[pyo3(signature = (base, index, subgraph_index = Int(0)))]
+    fn tensor<'py>(
+        slf: &Bound<'py, Self>,
+        base: &Bound<'py, PyAny>,
+        index: Int,
+        subgraph_index: Int,
+    ) -> PyResult<Bound<'py, PyAny>> {
         // What LiteRT makes the owner; here it is the view itself that counts.
         let _ = base;
         let (py, this) = (slf.py(), slf.get());
-        let (s, id, tensor) = this.tensor_of(index, 0)?;
+        let (s, id, tensor) = this.tensor_of(index, subgraph_index)?;
         if tensor.ty.bits() < 8 {
             let ty = tensor.ty;
             let text = format!("Tensors of type {ty} have no view; use get_tensor() and set_tensor()");
@@ -401,8 +452,8 @@ impl InterpreterWrapper {
     }
 
     #[pyo3(name = "NumTensors")]
-    fn num_tensors(&self, subgraph_index: i64) -> PyResult<usize> {
-        Ok(self.subgraph(subgraph_index)?.1.tensors.len())
+    fn num_tensors(&self, subgraph_index: Int) -> PyResult<usize> {
+        Ok(self.subgraph(subgraph_index.0)?.1.tensors.len())
     }
 
     #[pyo3(name = "NumNodes")]
@@ -411,24 +462,61 @@ impl InterpreterWrapper {
     }
 
     #[pyo3(name = "NodeName")]
-    fn node_name(&self, index: i64) -> PyResult<&str> {
-        Ok(self.model.operator(self.node(index)?).name())
+    fn node_name(&self, index: Int) -> &str {
+        self.node(index).map_or("", |node| self.model.operator(node).name())
     }
 
     #[pyo3(name = "NodeInputs")]
-    fn node_inputs<'py>(&self, py: Python<'py>, index: i64) -> PyResult<Bound<'py, PyAny>> {
+    fn node_inputs<'py>(&self, py: Python<'py>, index: Int) -> PyResult<Bound<'py, PyAny>> {
         details::int32(py, self.node(index)?.inputs.iter().map(|id| id.map_or(-1, |id| id as i32)))
     }
 
     #[pyo3(name = "NodeOutputs")]
-    fn node_outputs<'py>(&self, py: Python<'py>, index: i64) -> PyResult<Bound<'py, PyAny>> {
+    fn node_outputs<'py>(&self, py: Python<'py>, index: Int) -> PyResult<Bound<'py, PyAny>> {
         details::int32(py, self.node(index)?.outputs.iter().map(|&id| id as i32))
     }
 
     /// All that is known about a tensor, as `get_tensor_details` lists it.
     #[pyo3(name = "TensorDetails")]
-    fn tensor_details<'py>(&self, py: Python<'py>, index: i64, subgraph_index: i64) -> PyResult<Bound<'py, PyDict>> {
+    fn tensor_details<'py>(&self, py: Python<'py>, index: Int, subgraph_index: Int) -> PyResult<Bound<'py, PyDict>> {
         details::tensor(py, self, index, subgraph_index)
+    }
+
+    #[pyo3(name = "TensorName")]
+    fn tensor_name(&self, index: Int, subgraph_index: Int) -> &str {
+        self.tensor_of(index, subgraph_index).map_or("", |(_, _, tensor)| tensor.name())
+    }
+
+    #[pyo3(name = "TensorType")]
+    fn tensor_type<'py>(&self, py: Python<'py>, index: Int, subgraph_index: Int) -> PyResult<Bound<'py, PyAny>> {
+        details::tensor(py, self, index, subgraph_index)?.as_any().get_item("dtype")
+    }
+
+    #[pyo3(name = "TensorSize")]
+    fn tensor_size<'py>(&self, py: Python<'py>, index: Int, subgraph_index: Int) -> PyResult<Bound<'py, PyAny>> {
+        details::tensor(py, self, index, subgraph_index)?.as_any().get_item("shape")
+    }
+
+    #[pyo3(name = "TensorSizeSignature")]
+    fn tensor_signature<'py>(&self, py: Python<'py>, index: Int, subgraph_index: Int) -> PyResult<Bound<'py, PyAny>> {
+        details::tensor(py, self, index, subgraph_index)?.as_any().get_item("shape_signature")
+    }
+
+    #[pyo3(name = "TensorQuantization")]
+    fn tensor_scale<'py>(&self, py: Python<'py>, index: Int, subgraph_index: Int) -> PyResult<Bound<'py, PyAny>> {
+        details::tensor(py, self, index, subgraph_index)?.as_any().get_item("quantization")
+    }
+
+    #[pyo3(name = "TensorQuantizationParameters")]
+    fn tensor_scales<'py>(&self, py: Python<'py>, index: Int, subgraph_index: Int) -> PyResult<Bound<'py, PyAny>> {
+        let details = details::tensor(py, self, index, subgraph_index)?;
+        let parameters = details.as_any().get_item("quantization_parameters")?;
+        Ok(PyTuple::new(py, parameters.call_method0("values")?.try_iter()?.collect::<PyResult<Vec<_>>>()?)?.into_any())
+    }
+
+    #[pyo3(name = "TensorSparsityParameters")]
+    fn tensor_sparsity<'py>(&self, py: Python<'py>, index: Int, subgraph_index: Int) -> PyResult<Bound<'py, PyAny>> {
+        details::tensor(py, self, index, subgraph_index)?.as_any().get_item("sparsity_parameters")
     }
 
     #[pyo3(name = "GetSignatureDefs")]
@@ -444,79 +532,9 @@ impl InterpreterWrapper {
 }
 
 impl InterpreterWrapper {
-    fn node(&self, index: i64) -> PyResult<&ferrolite::Node> {
+    fn node(&self, index: Int) -> PyResult<&ferrolite::Node> {
         let nodes = &self.subgraph(0)?.1.nodes;
-        let found = usize::try_from(index).ok().and_then(|i| nodes.get(i));
+        let found = usize::try_from(index.0).ok().and_then(|i| nodes.get(i));
         found.ok_or_else(|| PyValueError::new_err("Invalid node index"))
     }
-}
-
-/// Only dimensions that the file leaves open may change.
-fn check_strict(index: i64, tensor: &Tensor, now: &[i32], wanted: &[i32]) -> PyResult<()> {
-    if now.len() != wanted.len() {
-        let text = format!("tensor->dims->size != dims.size() ({} != {})", now.len(), wanted.len());
-        return Err(PyRuntimeError::new_err(text));
-    }
-    let signature = if tensor.shape_signature.is_empty() { now } else { &tensor.shape_signature };
-    for (i, (&fixed, &wanted)) in signature.iter().zip(wanted).enumerate() {
-        if fixed != -1 && fixed != wanted {
-            return Err(PyRuntimeError::new_err(format!(
-                "Attempting to resize dimension {i} of tensor {index} with value {fixed} to {wanted}. \
-                 ResizeInputTensorStrict only allows mutating unknown dimensions identified by -1."
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn check_shape(index: i64, given: &[usize], wanted: &[i32]) -> PyResult<()> {
-    if given.len() != wanted.len() {
-        let (given, wanted) = (given.len(), wanted.len());
-        return Err(PyValueError::new_err(format!(
-            "Cannot set tensor: Dimension mismatch. Got {given} but expected {wanted} for input {index}."
-        )));
-    }
-    for (i, (&given, &wanted)) in given.iter().zip(wanted).enumerate() {
-        if usize::try_from(wanted) != Ok(given) {
-            return Err(PyValueError::new_err(format!(
-                "Cannot set tensor: Dimension mismatch. Got {given} but expected {wanted} for dimension {i} of input \
-                 {index}."
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// An array of `bytes`, `str` or NumPy's string types in the format's serialization.
-fn strings_of(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
-    if !value.is_instance_of::<PyUntypedArray>() {
-        let name = value.get_type().name()?;
-        return Err(PyValueError::new_err(format!("Passed in value type is not a numpy array, got type {name}.")));
-    }
-    let items: Vec<Bound<'_, PyAny>> = value.call_method0("ravel")?.call_method0("tolist")?.extract()?;
-    let strings = items.iter().map(|item| match item.cast::<PyBytes>() {
-        Ok(bytes) => Ok(bytes.as_bytes().to_vec()),
-        Err(_) => match item.cast::<PyString>() {
-            Ok(text) => Ok(text.to_cow()?.into_owned().into_bytes()),
-            Err(_) => Err(PyValueError::new_err("PyBytes_AsStringAndSize() failed.")),
-        },
-    });
-    let strings = strings.collect::<PyResult<Vec<_>>>()?;
-    let packed = encoding::pack_strings(strings.iter().map(Vec::as_slice));
-    packed.ok_or_else(|| PyValueError::new_err("Cannot set tensor: the strings are too many or too long"))
-}
-
-/// An array of `bytes` objects.
-fn strings_to<'py>(py: Python<'py>, shape: &[usize], packed: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    let damaged = || PyValueError::new_err("The tensor's strings are damaged");
-    let strings = encoding::unpack_strings(packed).ok_or_else(damaged)?;
-    if strings.len() != shape.iter().product::<usize>() {
-        return Err(PyValueError::new_err(format!("There are {} strings for shape {shape:?}", strings.len())));
-    }
-    let items: Vec<_> = strings.into_iter().map(|string| PyBytes::new(py, string)).collect();
-    let options = PyDict::new(py);
-    options.set_item("dtype", "O")?;
-    let flat = py.import("numpy")?.call_method("array", (items,), Some(&options))?;
-    let shaped = flat.call_method1("reshape", (shape.to_vec(),))?;
-    if shape.is_empty() { shaped.call_method0("item") } else { Ok(shaped) }
 }

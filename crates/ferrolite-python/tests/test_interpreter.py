@@ -3,6 +3,7 @@
 import copy
 import gc
 import pickle
+import struct
 import sys
 import threading
 import time
@@ -236,3 +237,29 @@ def test_a_view_keeps_a_runner_from_moving_memory(network):
         interpreter.get_signature_runner()(image=np.zeros((9, 8, 8, 1), np.float32))
     del view
     interpreter.get_signature_runner()(image=np.zeros((9, 8, 8, 1), np.float32))
+
+
+def field(content, table, index):
+    """Where a FlatBuffer table keeps a field, None where it has the default."""
+    (vtable,) = struct.unpack_from("<i", content, table)
+    (offset,) = struct.unpack_from("<H", content, table - vtable + 4 + 2 * index)
+    return table + offset if offset else None
+
+
+def follow(content, at):
+    return at + struct.unpack_from("<I", content, at)[0]
+
+
+def test_operators_of_the_future(int8_network):
+    peer = pytest.importorskip("ai_edge_litert.interpreter")
+    content = bytearray(int8_network)
+    codes = follow(content, field(content, follow(content, 0), 1))
+    (count,) = struct.unpack_from("<I", content, codes)
+    versions = [field(content, follow(content, codes + 4 + 4 * i), 2) for i in range(count)]
+    struct.pack_into("<i", content, next(filter(None, versions)), 99)
+    texts = []
+    for api in (peer, ferrolite):
+        with pytest.raises(ValueError) as caught:
+            api.Interpreter(model_content=bytes(content))
+        texts.append(str(caught.value))
+    assert texts[0] == texts[1] and "version '99'" in texts[0]

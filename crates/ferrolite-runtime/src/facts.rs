@@ -33,13 +33,20 @@ impl Facts {
     /// Facts of the file alone: inputs, constants and variables have shapes, nothing else does.
     pub(crate) fn of_file(model: &Model, subgraph: usize) -> Result<Facts, RuntimeError> {
         let graph = &model.subgraphs[subgraph];
-        let constants: Vec<_> = graph.tensors.iter().map(|t| model.constant(t).cloned()).collect();
+        let mut constants: Vec<_> = graph.tensors.iter().map(|t| model.constant(t).cloned()).collect();
         let mut shapes = vec![None; graph.tensors.len()];
         let mut produced = vec![false; graph.tensors.len()];
         graph.nodes.iter().flat_map(|n| &n.outputs).for_each(|&t| produced[t] = true);
+        let mut given = vec![false; graph.tensors.len()];
+        graph.inputs.iter().for_each(|&t| given[t] = true);
         for (id, tensor) in graph.tensors.iter().enumerate() {
             if !produced[id] || constants[id].is_some() {
                 shapes[id] = Some(file_shape(id, tensor)?);
+            }
+            // A constant without elements, such as the shape of a scalar, has no data in the file.
+            let is_empty = tensor.ty.bits() > 0 && tensor.elements() == Some(0);
+            if is_empty && !produced[id] && !given[id] && !tensor.is_variable {
+                constants[id].get_or_insert_with(Bytes::default);
             }
         }
         Ok(Facts { shapes, constants })
@@ -78,10 +85,10 @@ impl Facts {
             None => Some(None),
             Some(id) => self.shapes[id].clone().map(|shape| Some(info(id, shape))),
         });
-        let outputs = node.outputs.iter().map(|&id| {
+        let of_model = |&id: &TensorId| {
             let stale = || tensors[id].shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect();
             info(id, self.shapes[id].clone().unwrap_or_else(stale))
-        });
+        };
         Some(NodeView {
             version: model.operator(node).version,
             options: &node.options,
@@ -91,7 +98,8 @@ impl Facts {
             subgraph,
             callees,
             inputs: inputs.collect::<Option<_>>()?,
-            outputs: outputs.collect(),
+            outputs: node.outputs.iter().map(of_model).collect(),
+            intermediates: node.intermediates.iter().map(of_model).collect(),
         })
     }
 }

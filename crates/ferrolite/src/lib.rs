@@ -17,7 +17,7 @@
 //! | for | see |
 //! |---|---|
 //! | reading, writing and building models | [`Model`], [`ModelBuilder`] |
-//! | running them | [`Interpreter`], [`Options`], [`Limits`] |
+//! | running them | [`Interpreter`], [`Runner`], [`Options`], [`Limits`] |
 //! | operators of one's own | [`ops`], [`Catalog::with`] |
 //! | inputs and outputs | [`inputs`], [`outputs`], [`images`], [`labels`], [`Array`], [`encoding`] |
 //! | training | [`train`] |
@@ -47,6 +47,7 @@ pub mod outputs;
 pub mod quantize;
 pub mod quickstart;
 pub mod report;
+mod runner;
 pub mod train;
 
 pub use array::Array;
@@ -55,10 +56,11 @@ pub use ferrolite_model::{
     BuiltinOperator, BuiltinOptions, Bytes, DimensionMetadata, IndexVector, Model, ModelBuilder, ModelError, Node,
     Quantization, Signature, Sparsity, Subgraph, Tensor, TensorId, TensorType, schema,
 };
-pub use ferrolite_ops::{Catalog, Element};
+pub use ferrolite_ops::{Catalog, Element, Resources};
 pub use ferrolite_runtime::{
     Delegate, Interpreter, Limits, NodeProfile, Options, Profile, RuntimeError, TensorView, delegates,
 };
+pub use runner::Runner;
 
 /// What an operator of one's own is made of: implement [`OpDef`](ops::OpDef) and add it by [`Catalog::with`].
 ///

@@ -60,6 +60,8 @@ pub enum Binary {
     Min,
     /// The greater one; b if either is NaN.
     Max,
+    /// a where a ≥ 0, else a · b.
+    Prelu,
 }
 
 trait Map {
@@ -199,6 +201,7 @@ zip! {
     Div => |x, y| x.div(y);
     Min => |x, y| x.min(y);
     Max => |x, y| x.max(y);
+    Prelu => |x, y| V::splat(0.0).gt_select(x, x.mul(y), x);
 }
 
 /// `A`, `B`: whether the operand is one number for all.
@@ -252,6 +255,7 @@ unsafe fn binary<V: F32v>(op: Binary, a: Walk, b: Walk, out: *mut f32, n: usize,
             Binary::Div => by_walk!(Div),
             Binary::Min => by_walk!(Min),
             Binary::Max => by_walk!(Max),
+            Binary::Prelu => by_walk!(Prelu),
         }
     }
 }
@@ -263,6 +267,19 @@ crate::simd::isa_table!(
 unsafe impl Sync for Walk {}
 // SAFETY: as above.
 unsafe impl Send for Walk {}
+
+/// Elements that short operands are repeated to.
+const LONGER: usize = 512;
+
+/// An operand that repeats often, repeated in `buffer`, so that it is walked in long pieces.
+fn lengthen<'a>(s: &'a [f32], n: usize, buffer: &'a mut [f32; LONGER]) -> &'a [f32] {
+    if s.len() < 2 || s.len() > LONGER / 4 || n < 4 * LONGER {
+        return s;
+    }
+    let whole = LONGER / s.len() * s.len();
+    buffer[..whole].chunks_exact_mut(s.len()).for_each(|part| part.copy_from_slice(s));
+    &buffer[..whole]
+}
 
 /// `out[i] = clamp(op(a[i mod a.len()], b[i mod b.len()]), min, max)`: an operand that is shorter than the output repeats, which
 /// covers a scalar and a row (a bias over the last dimensions).
@@ -285,6 +302,8 @@ pub fn binary_f32(
     let fits = |l: usize| l > 0 && n.is_multiple_of(l);
     assert!(fits(a.len()) && fits(b.len()), "operands of {} and {} for {n} results", a.len(), b.len());
     let run = pick(BINARY, isa).run;
+    let (mut longer_a, mut longer_b) = ([0.0; LONGER], [0.0; LONGER]);
+    let (a, b) = (lengthen(a, n, &mut longer_a), lengthen(b, n, &mut longer_b));
     let walk = |s: &[f32], at: usize| match s.len() {
         1 => Walk::Still(s[0]),
         l => Walk::Along(s[at % l..].as_ptr()),

@@ -150,6 +150,31 @@ impl I32v for I32x8 {
         Self::load_i8(t.as_ptr())
     }
     #[inline(always)]
+    unsafe fn load_u8(p: *const u8) -> Self {
+        I32x8(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast())))
+    }
+    #[inline(always)]
+    unsafe fn load_u8_n(p: *const u8, n: usize) -> Self {
+        let mut t = [0u8; 8];
+        std::ptr::copy_nonoverlapping(p, t.as_mut_ptr(), n);
+        Self::load_u8(t.as_ptr())
+    }
+    #[inline(always)]
+    unsafe fn store_u8_n(self, p: *mut u8, n: usize) {
+        let w = _mm_packs_epi32(_mm256_castsi256_si128(self.0), _mm256_extracti128_si256::<1>(self.0));
+        let mut t = [0u8; 8];
+        _mm_storel_epi64(t.as_mut_ptr().cast(), _mm_packus_epi16(w, w));
+        std::ptr::copy_nonoverlapping(t.as_ptr(), p, n);
+    }
+    #[inline(always)]
+    unsafe fn gather(p: *const i32, at: *const i32) -> Self {
+        I32x8(_mm256_i32gather_epi32::<4>(p, _mm256_loadu_si256(at.cast())))
+    }
+    #[inline(always)]
+    unsafe fn gather_f32(p: *const f32, at: *const i32) -> F32x8 {
+        F32x8(_mm256_i32gather_ps::<4>(p, _mm256_loadu_si256(at.cast())))
+    }
+    #[inline(always)]
     unsafe fn store_i8(self, p: *mut i8) {
         let w = _mm_packs_epi32(_mm256_castsi256_si128(self.0), _mm256_extracti128_si256::<1>(self.0));
         _mm_storel_epi64(p.cast(), _mm_packs_epi16(w, w));

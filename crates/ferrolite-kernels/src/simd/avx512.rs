@@ -141,6 +141,26 @@ impl I32v for I32x16 {
         I32x16(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(mask(n), p)))
     }
     #[inline(always)]
+    unsafe fn load_u8(p: *const u8) -> Self {
+        I32x16(_mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast())))
+    }
+    #[inline(always)]
+    unsafe fn load_u8_n(p: *const u8, n: usize) -> Self {
+        I32x16(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask(n), p.cast())))
+    }
+    #[inline(always)]
+    unsafe fn store_u8_n(self, p: *mut u8, n: usize) {
+        _mm_mask_storeu_epi8(p.cast(), mask(n), _mm512_cvtepi32_epi8(self.0));
+    }
+    #[inline(always)]
+    unsafe fn gather(p: *const i32, at: *const i32) -> Self {
+        I32x16(_mm512_i32gather_epi32::<4>(_mm512_loadu_si512(at.cast()), p.cast()))
+    }
+    #[inline(always)]
+    unsafe fn gather_f32(p: *const f32, at: *const i32) -> F32x16 {
+        F32x16(_mm512_i32gather_ps::<4>(_mm512_loadu_si512(at.cast()), p.cast()))
+    }
+    #[inline(always)]
     unsafe fn store_i8(self, p: *mut i8) {
         _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(self.0));
     }

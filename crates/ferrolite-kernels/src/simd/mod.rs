@@ -97,6 +97,16 @@ pub(crate) trait I32v: Copy {
     unsafe fn load_i8(p: *const i8) -> Self;
     /// The first `n <= N` lanes from bytes, the rest 0.
     unsafe fn load_i8_n(p: *const i8, n: usize) -> Self;
+    /// `N` lanes from bytes.
+    unsafe fn load_u8(p: *const u8) -> Self;
+    /// The first `n <= N` lanes from bytes, the rest 0.
+    unsafe fn load_u8_n(p: *const u8, n: usize) -> Self;
+    /// The first `n <= N` lanes, each in the range of u8, to bytes.
+    unsafe fn store_u8_n(self, p: *mut u8, n: usize);
+    /// Lane i from `p[at[i]]`.
+    unsafe fn gather(p: *const i32, at: *const i32) -> Self;
+    /// Lane i from `p[at[i]]`.
+    unsafe fn gather_f32(p: *const f32, at: *const i32) -> Self::F;
     /// `N` lanes, each in the range of i8, to bytes.
     unsafe fn store_i8(self, p: *mut i8);
     /// The first `n <= N` lanes, each in the range of i8, to bytes.

@@ -163,6 +163,29 @@ impl I32v for I32x8 {
         lanes!(I32x8, |i| if i < n { i32::from(*p.add(i)) } else { 0 })
     }
     #[inline(always)]
+    unsafe fn load_u8(p: *const u8) -> Self {
+        let a = p.cast::<[u8; N]>().read_unaligned();
+        lanes!(I32x8, |i| i32::from(a[i]))
+    }
+    #[inline(always)]
+    unsafe fn load_u8_n(p: *const u8, n: usize) -> Self {
+        lanes!(I32x8, |i| if i < n { i32::from(*p.add(i)) } else { 0 })
+    }
+    #[inline(always)]
+    unsafe fn store_u8_n(self, p: *mut u8, n: usize) {
+        for i in 0..n {
+            *p.add(i) = self.0[i] as u8;
+        }
+    }
+    #[inline(always)]
+    unsafe fn gather(p: *const i32, at: *const i32) -> Self {
+        lanes!(I32x8, |i| *p.add(*at.add(i) as usize))
+    }
+    #[inline(always)]
+    unsafe fn gather_f32(p: *const f32, at: *const i32) -> F32x8 {
+        lanes!(F32x8, |i| *p.add(*at.add(i) as usize))
+    }
+    #[inline(always)]
     unsafe fn store_i8(self, p: *mut i8) {
         self.store_i8_n(p, N);
     }

@@ -7,6 +7,15 @@ use ferrolite_model::{BuiltinOperator, BuiltinOptions, BuiltinOptions2, ModelBui
 /// A tensor of a case.
 pub type Spec<'a> = (TensorType, &'a [i32], Option<(f32, i64)>);
 
+/// An input of a case.
+#[derive(Clone, Copy)]
+pub enum Operand<'a> {
+    /// Drawn by the test.
+    Data(Spec<'a>),
+    /// A constant int32 tensor.
+    Index(&'a [i32], &'a [i32]),
+}
+
 /// A case of one node with these inputs and one output.
 pub fn case(
     name: String,
@@ -15,6 +24,18 @@ pub fn case(
     inputs: &[Spec<'_>],
     output: Spec<'_>,
 ) -> Option<Case> {
+    let operands: Vec<Operand<'_>> = inputs.iter().map(|&spec| Operand::Data(spec)).collect();
+    node(name, op, options, &operands, &[output])
+}
+
+/// A case of one node.
+pub fn node(
+    name: String,
+    op: BuiltinOperator,
+    options: BuiltinOptions,
+    operands: &[Operand<'_>],
+    outputs: &[Spec<'_>],
+) -> Option<Case> {
     let mut b = ModelBuilder::new();
     let quantize = |b: &mut ModelBuilder, id, parameters: Option<(f32, i64)>| {
         if let Some((scale, zero_point)) = parameters {
@@ -22,15 +43,24 @@ pub fn case(
         }
     };
     let mut ids = Vec::new();
-    for (i, &(ty, shape, parameters)) in inputs.iter().enumerate() {
-        let id = b.input(format!("x{i}"), ty, shape);
-        quantize(&mut b, id, parameters);
-        ids.push(Some(id));
+    for (i, operand) in operands.iter().enumerate() {
+        ids.push(Some(match *operand {
+            Operand::Data((ty, shape, parameters)) => {
+                let id = b.input(format!("x{i}"), ty, shape);
+                quantize(&mut b, id, parameters);
+                id
+            }
+            Operand::Index(shape, values) => b.constant_i32(format!("x{i}"), shape, values),
+        }));
     }
-    let y = b.tensor("y", output.0, output.1);
-    quantize(&mut b, y, output.2);
-    b.output(y);
-    b.node(op, 1, options, &ids, &[y]);
+    let mut results = Vec::new();
+    for (i, &(ty, shape, parameters)) in outputs.iter().enumerate() {
+        let y = b.tensor(if i == 0 { "y".to_owned() } else { format!("y{i}") }, ty, shape);
+        quantize(&mut b, y, parameters);
+        b.output(y);
+        results.push(y);
+    }
+    b.node(op, 1, options, &ids, &results);
     Some(Case { name, model: b.build().ok()? })
 }
 
@@ -62,6 +92,42 @@ pub fn one_node(b: &mut ModelBuilder, op: BuiltinOperator, options: BuiltinOptio
     b.node(op, 1, options, &ids, &[y]);
     b.output(y);
     graph as i32
+}
+
+/// The parameters that a quantized type has in cases where no arithmetic depends on them.
+pub fn typical(ty: TensorType) -> Option<(f32, i64)> {
+    match ty {
+        TensorType::Int8 => Some((0.02, -5)),
+        TensorType::UInt8 => Some((0.02, 120)),
+        TensorType::Int16 => Some((0.000_3, 0)),
+        _ => None,
+    }
+}
+
+/// Images larger and smaller, with few and many channels.
+const RESIZES: [([i32; 4], [i32; 2]); 8] = [
+    ([2, 5, 7, 3], [11, 9]),
+    ([1, 4, 4, 1], [32, 32]),
+    ([1, 9, 6, 21], [33, 40]),
+    ([1, 12, 11, 40], [5, 4]),
+    ([1, 1, 1, 16], [7, 7]),
+    ([1, 33, 33, 8], [66, 66]),
+    ([1, 30, 31, 4], [1, 1]),
+    ([1, 6, 6, 5], [6, 6]),
+];
+
+/// Cases of an operator that scales images.
+pub fn resize(op: BuiltinOperator, options: &BuiltinOptions, mode: &str, types: &[TensorType]) -> Vec<Case> {
+    let mut all = Vec::new();
+    for &ty in types {
+        for (from, size) in RESIZES {
+            let to = [from[0], size[0], size[1], from[3]];
+            let operands = [Operand::Data((ty, &from, typical(ty))), Operand::Index(&[2], &size)];
+            let name = format!("{ty} {from:?} {size:?}{mode}");
+            all.extend(node(name, op, options.clone(), &operands, &[(ty, &to, typical(ty))]));
+        }
+    }
+    all
 }
 
 /// Shapes that end within a vector, fill several, and are worth several threads.

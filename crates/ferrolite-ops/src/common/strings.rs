@@ -1,6 +1,6 @@
 //! String tensors: a count, count + 1 offsets from the start of the buffer (all int32), then the bytes.
 
-use crate::tensor::{OutputData, TensorMut};
+use crate::tensor::{OutputData, Shape, TensorMut};
 use crate::{OpError, ensure};
 
 /// The elements of a string tensor.
@@ -71,6 +71,14 @@ pub fn write_strings(output: &mut TensorMut<'_>, strings: &[&[u8]]) -> Result<()
     }
     bytes[header - 4..header].copy_from_slice(&(offset as i32).to_le_bytes());
     Ok(())
+}
+
+/// Serializes strings into an output whose shape inference left open: a vector.
+pub fn write_string_vector(output: &mut TensorMut<'_>, strings: &[&[u8]]) -> Result<(), OpError> {
+    if let OutputData::Dynamic { shape, .. } = &mut output.data {
+        **shape = Shape::from_slice(&[strings.len()]);
+    }
+    write_strings(output, strings)
 }
 
 /// Memory for a serialized string tensor, whose size no shape tells.

@@ -100,6 +100,7 @@ pub fn run(
         callees: None,
         inputs: SmallVec::new(),
         outputs: SmallVec::new(),
+        intermediates: SmallVec::new(),
     };
     for (tensor, bytes) in inputs.iter().zip(&constants) {
         node.inputs.push(Some(TensorInfo {

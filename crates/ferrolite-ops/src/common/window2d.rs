@@ -28,7 +28,7 @@ pub struct Window2d {
 }
 
 /// Largest window side, stride and dilation: far beyond any network, and small enough that no product overflows.
-const LIMIT: usize = 1 << 20;
+pub const LIMIT: usize = 1 << 20;
 
 impl Window2d {
     /// Places windows over an input of `shape` (NHWC).

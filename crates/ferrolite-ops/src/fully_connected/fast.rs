@@ -1,13 +1,14 @@
 //! Fast kernels: one matrix product.
 
+use super::blockwise::BLOCKWISE;
 use super::infer::{is_shuffled, options, problem};
 use super::reference::linear;
 use super::swapped::SWAPPED;
 use crate::common::fast_linear::{Plan, Product, types_supported};
 use crate::op::{FastKernel, NodeView};
 
-/// One kernel for float, int8, uint8 and hybrid, and one for training.
-pub const FAST: &[FastKernel] = &[SWAPPED, GEMM];
+/// One kernel for float, int8, uint8 and hybrid, one for training, and one for weights with a scale per block.
+pub const FAST: &[FastKernel] = &[BLOCKWISE, SWAPPED, GEMM];
 
 const GEMM: FastKernel = FastKernel {
     name: "gemm",

@@ -1,5 +1,6 @@
 //! FULLY_CONNECTED: y = activation(x · wᵀ + bias), w of shape (units, depth).
 
+mod blockwise;
 mod cases;
 mod fast;
 mod gradient;

@@ -1,6 +1,7 @@
 //! The specification.
 
 use super::infer::{Problem, is_shuffled, options, problem};
+use crate::common::blockwise::is_blockwise;
 use crate::common::linear::{Contraction, Linear, Number, Requant, Saturate, Site};
 use crate::op::{Kernel, NodeView, reference as kernel};
 use crate::{OpError, ensure};
@@ -59,6 +60,9 @@ pub fn reference(node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
     let p = problem(node)?;
     if is_shuffled(&*options(node)?) {
         return shuffled(node, p);
+    }
+    if is_blockwise(node.input(1)?) {
+        return super::blockwise::reference(node);
     }
     linear(node, p)?.reference(node, p)
 }

@@ -35,7 +35,7 @@ pub const AVERAGE_POOL_2D: Pool2d = Pool2d { op: BuiltinOperator::AVERAGE_POOL_2
 pub const MAX_POOL_2D: Pool2d = Pool2d { op: BuiltinOperator::MAX_POOL_2D, mode: Mode::Max };
 
 /// The node's options.
-fn options<'a>(node: &NodeView<'a>) -> Result<&'a Pool2DOptionsT, OpError> {
+pub fn options<'a>(node: &NodeView<'a>) -> Result<&'a Pool2DOptionsT, OpError> {
     node.options.as_pool_2_doptions().ok_or_else(|| OpError::invalid("no pooling options"))
 }
 

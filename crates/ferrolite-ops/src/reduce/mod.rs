@@ -3,6 +3,7 @@
 mod plan;
 mod quantized;
 
+use crate::common::lanes::lanes;
 use crate::common::moves_grad;
 use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::strided::{axis, index_input, known};
@@ -12,7 +13,7 @@ use crate::quantize::QuantRule;
 use crate::tensor::{Element, Shape};
 use crate::{OpError, ensure};
 use ferrolite_model::{BuiltinOperator, TensorType};
-use plan::{Plan, lanes};
+use plan::Plan;
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 

@@ -6,11 +6,12 @@
 In a process: ``ferrolite.compat.install()``, before the program's imports. From then on
 
 - ``tflite_runtime.interpreter`` and ``ai_edge_litert.interpreter`` are ferrolite's, whether these packages are installed
-  or not;
+  or not; the other modules of an installed one stay;
 - ``tensorflow.lite`` is ferrolite's when TensorFlow is not installed (with the dtypes, and nothing else of TensorFlow).
   A module that imports ``tensorflow`` and never mentions its ``lite`` looks for TensorFlow itself, and gets the truth: an
   ImportError;
-- of an installed TensorFlow, ``tf.lite.Interpreter`` is replaced and all else stays.
+- of an installed TensorFlow, ``tf.lite.Interpreter`` and what belongs to it are replaced, wherever programs find them, and
+  all else stays: TensorFlow's own tools go on with its own interpreter.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
             def exec_module(module):
                 original(module)
-                module.lite.Interpreter = interpreter.Interpreter
+                _replace()
 
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
@@ -98,6 +99,33 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             # `import tensorflow` alone gives `tensorflow.lite`.
             if other.rpartition(".")[0] == name and name.startswith("tensorflow"):
                 importlib.import_module(other)
+
+
+#: What `_replace` has put aside: modules by name, and values by module and name.
+_aside: list[tuple[dict, str, object]] = []
+
+
+def _replace() -> None:
+    """Puts ferrolite's interpreter into the public modules of a TensorFlow that is loaded."""
+    name = "tensorflow.lite.python.interpreter"
+    theirs = sys.modules.get(name)
+    if theirs is None or getattr(theirs, "Interpreter", None) is interpreter.Interpreter:
+        return
+    swaps = {id(vars(theirs)[key]): value for key, value in _INTERPRETER.items() if key in vars(theirs)}
+    for module in [m for n, m in sys.modules.items() if n.startswith("tensorflow._api.") or n == "tensorflow"]:
+        for key, value in list(vars(module).items()):
+            if id(value) in swaps:
+                _set(vars(module), key, swaps[id(value)])
+    # TensorFlow's own modules have this one already and keep it; programs get another in its place.
+    ours = types.ModuleType(name, theirs.__doc__)
+    vars(ours).update({**vars(theirs), **_INTERPRETER})
+    _set(sys.modules, name, ours)
+    _set(vars(sys.modules["tensorflow.lite.python"]), "interpreter", ours)
+
+
+def _set(place: dict, key: str, value: object) -> None:
+    _aside.append((place, key, place[key]))
+    place[key] = value
 
 
 def _wants_lite(frame: types.FrameType | None) -> bool:
@@ -122,14 +150,22 @@ def install() -> None:
     global _installed
     if _installed is not None:
         return
-    modules = dict(_RUNTIME)
+    modules = {name: content for name, content in _RUNTIME.items() if "." in name or not _is_installed(name)}
     if "tensorflow" in sys.modules:
-        sys.modules["tensorflow"].lite.Interpreter = interpreter.Interpreter
-    elif importlib.machinery.PathFinder.find_spec("tensorflow") is None:
+        _replace()
+    elif not _is_installed("tensorflow"):
         modules.update(_TENSORFLOW)
     _forget(modules)
     _installed = _Finder(modules)
     sys.meta_path.insert(0, _installed)
+    for name in modules:
+        # A package that is loaded already may hold its own module.
+        if name.rpartition(".")[0] in sys.modules:
+            importlib.import_module(name)
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.machinery.PathFinder.find_spec(package) is not None
 
 
 def uninstall() -> None:
@@ -138,12 +174,17 @@ def uninstall() -> None:
     if _installed is not None:
         sys.meta_path.remove(_installed)
         _forget(_installed.modules)
+        while _aside:
+            place, key, value = _aside.pop()
+            place[key] = value
         _installed = None
 
 
 def _forget(modules) -> None:
     for name in modules:
         sys.modules.pop(name, None)
+        package, _, attribute = name.rpartition(".")
+        vars(sys.modules[package]).pop(attribute, None) if package in sys.modules else None
 
 
 def main(arguments: list[str] | None = None) -> None:

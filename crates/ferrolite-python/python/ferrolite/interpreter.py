@@ -76,12 +76,12 @@ class SignatureRunner:
             raise ValueError("None interpreter provided.")
         if not signature_key:
             raise ValueError("None signature_key provided.")
-        definitions = interpreter._get_full_signature_list()
-        if signature_key not in definitions:
-            raise ValueError(f'Invalid signature_key provided: "{signature_key}".')
         self._interpreter = interpreter
         self._interpreter_wrapper = interpreter._interpreter
         self._signature_key = signature_key
+        definitions = interpreter._get_full_signature_list()
+        if signature_key not in definitions:
+            raise ValueError(f'Invalid signature_key provided: "{signature_key}".')
         self._signature_def = definitions[signature_key]
         self._inputs = self._signature_def["inputs"]
         self._outputs = self._signature_def["outputs"].items()
@@ -161,7 +161,7 @@ class Interpreter:
           experimental_preserve_all_tensors: Keep intermediate tensors readable after `invoke`; takes more memory.
           experimental_disable_delegate_clustering: Accepted for compatibility; nodes run in the model's order.
           experimental_default_delegate_latest_features: Accepted for compatibility.
-          experimental_compress_quantization_zero_points: Accepted for compatibility; see the property.
+          experimental_compress_quantization_zero_points: List a tensor's zero point once where all are the same.
           experimental_disable_delegate_node_fusion: Accepted for compatibility.
           experimental_force_delegate_node_profiling: Accepted for compatibility.
 
@@ -182,7 +182,7 @@ class Interpreter:
                 " consider disabling this option.",
                 stacklevel=2,
             )
-        if not isinstance(experimental_op_resolver_type, OpResolverType):
+        if {experimental_op_resolver_type} - set(OpResolverType):
             raise ValueError(f"Unrecognized passed in op resolver type: {experimental_op_resolver_type}")
         if num_threads is not None:
             if not isinstance(num_threads, int):
@@ -193,6 +193,16 @@ class Interpreter:
             raise ValueError("`model_path` or `model_content` must be specified.")
         if model_path and model_content:
             raise ValueError("Can't both provide `model_path` and `model_content`")
+        if model_content and not isinstance(model_content, (bytes, bytearray, memoryview)):
+            raise TypeError(f"model_content has to be bytes, not {type(model_content).__name__}")
+        for flag in (
+            experimental_disable_delegate_clustering,
+            experimental_default_delegate_latest_features,
+            experimental_disable_delegate_node_fusion,
+            experimental_force_delegate_node_profiling,
+        ):
+            if flag is not None and not hasattr(flag, "__bool__"):
+                raise TypeError(f"a flag is True or False, not {type(flag).__name__}")
         if self._custom_op_registerers:
             raise ValueError("ferrolite cannot call registerers of custom ops written for TensorFlow Lite")
         self._arguments = {
@@ -205,8 +215,9 @@ class Interpreter:
             os.fsdecode(model_path) if model_path else None,
             model_content if not model_content or isinstance(model_content, bytes) else bytes(model_content),
             experimental_op_resolver_type is OpResolverType.BUILTIN_REF,
-            bool(experimental_preserve_all_tensors),
+            experimental_preserve_all_tensors,
             int(num_threads or 1),
+            experimental_compress_quantization_zero_points,
         )
         self._delegates = list(experimental_delegates or [])
         for delegate in self._delegates:
@@ -233,7 +244,7 @@ class Interpreter:
 
     def __getstate__(self) -> dict[str, Any]:
         others = {k: v for k, v in self.__dict__.items() if k not in ("_interpreter", "_delegates", "_signature_defs")}
-        return {**others, "_model_bytes": self._interpreter.model_content()}
+        return {**others, "_model_bytes": self._model_content}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
@@ -368,8 +379,12 @@ class Interpreter:
 
     @property
     def experimental_compress_quantization_zero_points(self) -> bool:
-        """What the constructor was given. It changes nothing: zero points are listed in full."""
+        """What the constructor was given."""
         return self._experimental_compress_quantization_zero_points
+
+    @property
+    def _model_content(self) -> bytes:
+        return self._interpreter.model_content()
 
     def _safe_to_run(self) -> bool:
         return self._interpreter.live_views() == 0

@@ -6,7 +6,6 @@ import asyncio
 import html
 import json
 import os
-import threading
 from typing import Any
 
 import numpy as np
@@ -51,7 +50,6 @@ class Model:
         self._interpreter = _open(model, num_threads)
         self._wrapper = self._interpreter._interpreter
         self._num_threads = num_threads or 1
-        self._lock = threading.Lock()
         definitions = self._interpreter._get_full_signature_list()
         if signature is not None and signature not in definitions:
             raise ValueError(f"there is no signature {signature!r}, only {list(definitions)}")
@@ -62,22 +60,23 @@ class Model:
             self._subgraph = 0
             self._inputs = _by_name(self._interpreter.get_input_details())
             self._outputs = _by_name(self._interpreter.get_output_details())
-            return
-        self._subgraph = self._wrapper.GetSubgraphIndexFromSignature(key)
-        inputs, outputs = definitions[key]["inputs"], definitions[key]["outputs"]
-        # Positional arguments follow the model's order, which the names of a signature do not.
-        order = [int(i) for i in self._wrapper.InputIndices()] if self._subgraph == 0 else list(inputs.values())
-        place = {index: i for i, index in enumerate(order)}
-        self._inputs = dict(sorted(inputs.items(), key=lambda item: place.get(item[1], len(place))))
-        self._outputs = dict(outputs)
+        else:
+            self._subgraph = self._wrapper.GetSubgraphIndexFromSignature(key)
+            inputs, outputs = definitions[key]["inputs"], definitions[key]["outputs"]
+            # Positional arguments follow the model's order, which the names of a signature do not.
+            order = [int(i) for i in self._wrapper.InputIndices()] if self._subgraph == 0 else list(inputs.values())
+            place = {index: i for i, index in enumerate(order)}
+            self._inputs = dict(sorted(inputs.items(), key=lambda item: place.get(item[1], len(place))))
+            self._outputs = dict(outputs)
+        self._runner = _ferrolite.Runner(self._wrapper, self._subgraph, self._num_threads)
 
     def __getstate__(self):
-        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_wrapper")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_runner", "_wrapper")}
 
     def __setstate__(self, state):
         self.__dict__.update(state)
         self._wrapper = self._interpreter._interpreter
-        self._lock = threading.Lock()
+        self._runner = _ferrolite.Runner(self._wrapper, self._subgraph, self._num_threads)
 
     @property
     def input_names(self) -> list[str]:
@@ -104,19 +103,12 @@ class Model:
           ValueError: A shape does not fit.
         """
         given = self._bind(args, kwargs)
-        with self._lock:
-            arrays, plan = self._fit(given)
-            try:
-                results = self._run(arrays)
-            except RuntimeError:
-                if plan != "batch":
-                    raise
-                # The model cannot be planned for a batch: it is made for one sample at a time.
-                each = [self._run({n: a[i : i + 1] for n, a in arrays.items()}) for i in range(_batch(arrays))]
-                results = {n: np.concatenate([r[n] for r in each]) for n in self._outputs}
-        if plan == "sample":
-            results = {n: r[0] for n, r in results.items()}
-        return next(iter(results.values())) if len(results) == 1 else results
+        inputs = [(index, _cast(name, given[name], self._dtype(index))) for name, index in self._inputs.items()]
+        results = self._runner.run(inputs, list(self._outputs.values()))
+        return results[0] if len(results) == 1 else dict(zip(self._outputs, results))
+
+    def _dtype(self, index):
+        return self._wrapper.TensorDetails(index, self._subgraph)["dtype"]
 
     async def acall(self, *args: Any, **kwargs: Any) -> np.ndarray | dict[str, np.ndarray]:
         """Runs the model in a thread, so that the event loop goes on; see `__call__`."""
@@ -137,36 +129,6 @@ class Model:
         if missing:
             raise TypeError(f"inputs {missing} are missing")
         return {name: _array(value) for name, value in given.items()}
-
-    def _fit(self, given):
-        """Casts arrays and says what they are: as the model takes them, a batch of samples, or one sample."""
-        arrays, plans = {}, set()
-        for name, value in given.items():
-            details = self._wrapper.TensorDetails(self._inputs[name], self._subgraph)
-            shape, signature = [int(d) for d in details["shape"]], [int(d) for d in details["shape_signature"]]
-            value = _cast(name, value, details["dtype"])
-            if len(signature) == len(value.shape) + 1 and abs(signature[0]) == 1:
-                value = value[np.newaxis]
-                plans.add("sample")
-            elif list(value.shape) != shape:
-                plans.add("batch")
-            if len(value.shape) != len(shape):
-                raise ValueError(f"input {name!r} has {len(shape)} dimensions {signature}, not {len(value.shape)}")
-            for i, (have, want) in enumerate(zip(value.shape, signature)):
-                if i > 0 and want != -1 and have != want:
-                    raise ValueError(f"input {name!r} has shape {signature}, not {list(value.shape)}")
-            arrays[name] = value
-        return arrays, "batch" if "batch" in plans else next(iter(plans), "exact")
-
-    def _run(self, arrays):
-        wrapper, subgraph = self._wrapper, self._subgraph
-        for name, value in arrays.items():
-            wrapper.ResizeInputTensor(self._inputs[name], np.array(value.shape, np.int32), False, subgraph)
-        wrapper.AllocateTensors(subgraph)
-        for name, value in arrays.items():
-            wrapper.SetTensor(self._inputs[name], value, subgraph)
-        wrapper.Invoke(subgraph)
-        return {name: wrapper.GetTensor(index, subgraph) for name, index in self._outputs.items()}
 
     def info(self) -> dict[str, Any]:
         """Facts about the model: operators, tensors, nodes, sizes, multiply-accumulates of one run."""
@@ -293,13 +255,6 @@ def _cast(name: str, value: np.ndarray, dtype) -> np.ndarray:
     if value.dtype == dtype or np.can_cast(value.dtype, dtype, "same_kind"):
         return value.astype(dtype, copy=False)
     raise TypeError(f"input {name!r} takes {np.dtype(dtype).name}, not {value.dtype}; convert it first")
-
-
-def _batch(arrays) -> int:
-    sizes = {a.shape[0] for a in arrays.values()}
-    if len(sizes) != 1:
-        raise ValueError(f"the inputs' first dimensions differ: {sorted(sizes)}")
-    return sizes.pop()
 
 
 def _table(head, rows) -> list[str]:

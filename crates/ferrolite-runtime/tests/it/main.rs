@@ -4,6 +4,7 @@ mod control_flow;
 mod cross_check;
 mod hostile;
 mod inputs;
+mod mutations;
 mod ops_doc;
 mod opsuite;
 mod planning;

@@ -4,6 +4,7 @@ mod html;
 mod info;
 mod inputs;
 mod quickstart;
+mod runner;
 mod sample;
 
 use std::path::PathBuf;

@@ -1,0 +1,53 @@
+//! Copying many runs of one length: short ones without a call per run.
+
+/// Copies a run whose length is only known at run time; both have one length.
+#[inline(always)]
+pub fn copy_run(src: &[u8], dst: &mut [u8]) {
+    const STEP: usize = 16;
+    let n = dst.len();
+    if !(STEP..=16 * STEP).contains(&n) || src.len() != n {
+        dst.copy_from_slice(src);
+        return;
+    }
+    // Whole steps, then the last one again from the end.
+    let (from, to) = (src.as_chunks::<STEP>().0, dst.as_chunks_mut::<STEP>().0);
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+    if let (Some(to), Some(from)) = (dst.last_chunk_mut::<STEP>(), src.last_chunk::<STEP>()) {
+        *to = *from;
+    }
+}
+
+/// Calls `$many::<N>($args)` for the run lengths (in bytes) that are worth their own code, else `$any`.
+macro_rules! for_run_length {
+    ($len:expr, $many:ident($($arg:expr),*), $any:expr) => {
+        match $len {
+            1 => $many::<1>($($arg),*),
+            2 => $many::<2>($($arg),*),
+            3 => $many::<3>($($arg),*),
+            4 => $many::<4>($($arg),*),
+            6 => $many::<6>($($arg),*),
+            8 => $many::<8>($($arg),*),
+            12 => $many::<12>($($arg),*),
+            16 => $many::<16>($($arg),*),
+            _ => $any,
+        }
+    };
+}
+pub(crate) use for_run_length;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_every_length() {
+        let src: Vec<u8> = (0..600).map(|i| i as u8).collect();
+        for n in 0..src.len() {
+            let mut dst = vec![0; n];
+            copy_run(&src[..n], &mut dst);
+            assert_eq!(dst, src[..n]);
+        }
+    }
+}

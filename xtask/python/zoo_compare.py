@@ -1,0 +1,217 @@
+#!/usr/bin/env python3
+"""Runs real models here and in LiteRT on the same inputs, several times in a row, and compares.
+
+  zoo_compare.py [--zoo DIR] [--steps N] [--max-mb N] [--kind model|unit] [--only TEXT] [--jobs N]
+
+DIR has a manifest.json (see its README). LiteRT's kernels are those of BUILTIN_REF; where that resolver lacks an operator,
+its builtin kernels without delegate. Integer outputs have to be bit-identical, float outputs of cosine >= 0.99999 and
+within 1e-4 of the largest. Where a network magnifies rounding (run-time quantization does, and so do scalars near 0) that
+cannot hold for sums in another order: there our own reference kernels have to be within 1e-6 of LiteRT's, and the fast ones
+within 5e-2; such files are named. Needs numpy, ai_edge_litert and the ferrolite package. Each file runs in its own process, so
+that a crash is that file's result. Closes with `N passed, N failed, N skipped`.
+"""
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+
+COSINE = 0.99999
+FLOAT_BOUND = 1e-4
+REFERENCE_BOUND = 1e-6
+MAGNIFIED_BOUND = 5e-2
+
+# Files where LiteRT does not compute what the model says, with the reason. They have to run here, and are not compared.
+LITERT_WRONG = [
+    ("resnet8_dynamic_wi2c_afp32", "LiteRT's fully connected kernels take int2 weights for zeros, XNNPACK gives NaN"),
+    ("static_w8_a16_quantized_", "LiteRT's BATCH_MATMUL of int16 by int8 gives zeros"),
+    (
+        "resnet8_dynamic_wi4b32_afp32",
+        "LiteRT's reference kernels take weights with a scale per block for zeros (its builtin kernels agree)",
+    ),
+    (
+        "qwen_fc_blockwise_quantized",
+        "LiteRT's reference kernels take weights with a scale per block for zeros (its builtin kernels agree)",
+    ),
+]
+
+
+def random_input(rng, detail, shape):
+    """Floats in [-1, 1), narrow integers over their whole range, others small (they are often indices)."""
+    dtype = np.dtype(detail["dtype"])
+    if dtype.kind == "f":
+        return (rng.random_sample(shape) * 2 - 1).astype(dtype)
+    if dtype.kind == "c":
+        return (rng.random_sample(shape) * 2 - 1 + 1j * rng.random_sample(shape)).astype(dtype)
+    if dtype.kind == "b":
+        return rng.randint(0, 2, shape).astype(bool)
+    if dtype.kind in "iu" and dtype.itemsize <= 2:
+        info = np.iinfo(dtype)
+        return rng.randint(info.min, int(info.max) + 1, shape).astype(dtype)
+    if dtype.kind in "iu":
+        return rng.randint(0, 3, shape).astype(dtype)
+    words = np.array([b"the quick brown fox", b"a", b"", b"hello world"], dtype=object)
+    return words[rng.randint(0, len(words), shape)]
+
+
+def difference(got, want):
+    """Why two outputs are not equal enough, or None."""
+    if got.shape != want.shape or got.dtype != want.dtype:
+        return f"{got.dtype}{got.shape}, not {want.dtype}{want.shape}"
+    if want.size == 0:
+        return None
+    if want.dtype.kind not in "fc":
+        wrong = int((got != want).sum())
+        return f"{wrong} of {want.size} elements differ" if wrong else None
+    wide = np.complex128 if want.dtype.kind == "c" else np.float64
+    got, want = got.astype(wide).ravel(), want.astype(wide).ravel()
+    finite = np.isfinite(want)
+    if not np.array_equal(got[~finite], want[~finite], equal_nan=True):
+        return "infinities or NaNs differ"
+    got, want = got[finite], want[finite]
+    largest = np.abs(want).max(initial=0)
+    error = np.abs(got - want).max(initial=0)
+    if error > FLOAT_BOUND * largest:
+        return f"off by {error / largest:.2g} of the largest" if largest else f"{error}, not 0"
+    norms = np.linalg.norm(got) * np.linalg.norm(want)
+    cosine = abs(np.vdot(got, want)) / norms if norms else 1.0
+    return f"cosine {cosine:.7f}" if cosine < COSINE else None
+
+
+def error_of(got, want):
+    """Largest difference of two float arrays relative to the largest value; infinite where they cannot be compared."""
+    if got.shape != want.shape or got.dtype != want.dtype or want.dtype.kind != "f":
+        return float("inf")
+    largest = np.abs(want).max(initial=0)
+    error = np.abs(got.astype(np.float64) - want).max(initial=0) / largest if largest else float("inf")
+    return error if np.isfinite(error) else float("inf")
+
+
+def run(interpreter, feeds):
+    results = []
+    for feed in feeds:
+        for detail, x in zip(interpreter.get_input_details(), feed):
+            interpreter.set_tensor(detail["index"], x)
+        interpreter.invoke()
+        results.append([interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()])
+    return results
+
+
+def worker(path, steps, alone):
+    """Prints one JSON line: status and reason."""
+    from ai_edge_litert.interpreter import Interpreter as Peer
+    from ai_edge_litert.interpreter import OpResolverType
+
+    import ferrolite
+
+    def report(status, why):
+        print(json.dumps([status, " ".join(str(why).split())[:300]]), flush=True)
+
+    rng = np.random.RandomState(7)
+    try:
+        ours = ferrolite.Interpreter(model_path=path, num_threads=1)
+        ours.allocate_tensors()
+        feeds = [
+            [random_input(rng, d, tuple(d["shape"])) for d in ours.get_input_details()] for _ in range(steps)
+        ]
+        got, failure = run(ours, feeds), None
+    except Exception as error:  # noqa: BLE001: any failure of one file is that file's result
+        got, failure = None, error
+        if "feeds" not in locals():
+            feeds = None
+    if alone:
+        return report("failed", failure) if failure else report("runs here only", "not compared")
+    print("ours ran", flush=True)
+    peer_failure = None
+    for resolver in [OpResolverType.BUILTIN_REF, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES]:
+        try:
+            peer = Peer(model_path=path, experimental_op_resolver_type=resolver, num_threads=1)
+            peer.allocate_tensors()
+            if feeds is None:
+                feeds = [
+                    [random_input(rng, d, tuple(d["shape"])) for d in peer.get_input_details()] for _ in range(steps)
+                ]
+            want = run(peer, feeds)
+        except Exception as error:  # noqa: BLE001
+            peer_failure = error
+            continue
+        if failure:
+            return report("failed", failure)
+        reference, note = None, ""
+        for step, (g, w) in enumerate(zip(got, want)):
+            if len(g) != len(w):
+                return report("failed", f"{len(g)} outputs, not {len(w)}")
+            for i, (a, b) in enumerate(zip(g, w)):
+                why = difference(np.asarray(a), np.asarray(b))
+                if not why:
+                    continue
+                where = f"step {step}, output {i}: {why}"
+                if reference is None:
+                    kind = ferrolite.OpResolverType.BUILTIN_REF
+                    reference = ferrolite.Interpreter(model_path=path, experimental_op_resolver_type=kind)
+                    reference.allocate_tensors()
+                    reference = run(reference, feeds)
+                own = error_of(reference[step][i], b)
+                if own > REFERENCE_BOUND or error_of(a, b) > MAGNIFIED_BOUND:
+                    return report("failed", f"{where}; the reference kernels are off by {own:.2g}")
+                note = f"{where}; the reference kernels are off by {own:.2g}"
+        return report("passed", note)
+    if failure:
+        return report("refused by both", f"{failure} | LiteRT: {peer_failure}")
+    return report("runs here only", f"LiteRT: {peer_failure}")
+
+
+def check(entry, zoo, steps):
+    path = zoo / entry["file"]
+    if not path.exists():
+        path = zoo / "models" / entry["file"]
+    wrong = [reason for text, reason in LITERT_WRONG if text in entry["id"]]
+    command = [sys.executable, __file__, "--worker", str(path), str(steps), "alone" if wrong else ""]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    except subprocess.TimeoutExpired:
+        return entry, "skipped", "takes longer than 15 minutes"
+    lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    if not lines:
+        if "ours ran" in done.stdout and done.returncode < 0:
+            return entry, "runs here only", f"LiteRT dies of signal {-done.returncode}"
+        return entry, "failed", f"exit status {done.returncode}: {done.stderr.strip()[-300:]}"
+    status, why = json.loads(lines[-1])
+    return entry, status, wrong[0] if wrong and status == "runs here only" else why
+
+
+def main():
+    if sys.argv[1:2] == ["--worker"]:
+        return worker(sys.argv[2], int(sys.argv[3]), bool(sys.argv[4]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--zoo", default=os.environ.get("FERROLITE_ZOO", "../shared/zoo"))
+    parser.add_argument("--steps", type=int, default=2, help="invocations in a row (2)")
+    parser.add_argument("--max-mb", type=float, default=1e9, help="leave out larger files")
+    parser.add_argument("--kind", default="", help="model or unit; both by default")
+    parser.add_argument("--only", default="", help="only files whose id contains this")
+    parser.add_argument("--jobs", type=int, default=1)
+    args = parser.parse_args()
+    zoo = pathlib.Path(args.zoo)
+    manifest = json.loads((zoo / "manifest.json").read_text())
+    entries = manifest["models"] if isinstance(manifest, dict) else manifest
+    entries = [
+        e for e in entries if args.kind in e["kind"] and args.only in e["id"] and e["bytes"] <= args.max_mb * 1e6
+    ]
+    counts = {}
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        for entry, status, why in pool.map(lambda e: check(e, zoo, args.steps), entries):
+            counts[status] = counts.get(status, 0) + 1
+            if status != "passed" or why:
+                print(f"{status}: {entry['id']}: {why}", flush=True)
+    passed, failed = counts.pop("passed", 0), counts.pop("failed", 0)
+    passed += counts.pop("runs here only", 0)
+    print(f"{passed} passed, {failed} failed, {sum(counts.values())} skipped", flush=True)
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
