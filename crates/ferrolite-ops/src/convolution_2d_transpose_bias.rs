@@ -52,6 +52,7 @@ fn as_transpose_conv<T>(
         custom_options: None,
         model: node.model,
         subgraph: node.subgraph,
+        callees: node.callees,
         inputs: IN_ORDER.iter().map(|i| i.and_then(|i| node.optional_input(i)).cloned()).collect(),
         outputs: node.outputs.iter().cloned().collect(),
         intermediates: SmallVec::new(),

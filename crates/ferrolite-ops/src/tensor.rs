@@ -209,6 +209,23 @@ impl TensorMut<'_> {
         elements_mut(self.ty, self.bytes())
     }
 
+    /// Becomes a copy of a tensor of the same type: an output whose shape was inferred, only of one of that shape.
+    pub fn assign(&mut self, value: TensorRef<'_>) -> Result<(), OpError> {
+        ensure!(self.ty == value.ty, "a value of type {} for an output of type {}", value.ty, self.ty);
+        match &mut self.data {
+            OutputData::Dynamic { shape, bytes } => {
+                **shape = Shape::from_slice(value.shape);
+                bytes.assign(value.bytes);
+            }
+            OutputData::Planned { shape, bytes } => {
+                ensure!(*shape == value.shape, "a value of shape {:?}, planned as {shape:?}", value.shape);
+                ensure!(bytes.len() == value.bytes.len(), "a value's data does not fit its shape");
+                bytes.copy_from_slice(value.bytes);
+            }
+        }
+        Ok(())
+    }
+
     /// Gives an output whose shape inference left open its shape and zeroed memory.
     pub fn set_shape(&mut self, new: &[usize]) -> Result<(), OpError> {
         let ty = self.ty;

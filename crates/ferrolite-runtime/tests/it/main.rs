@@ -1,5 +1,6 @@
 //! Integration tests of the runtime.
 
+mod control_flow;
 mod cross_check;
 mod hostile;
 mod inputs;
