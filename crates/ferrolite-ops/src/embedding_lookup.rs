@@ -2,6 +2,7 @@
 //!
 //! Source of the arithmetic: LiteRT `kernels/embedding_lookup.cc`.
 
+use crate::common::blockwise::{Blocks, blocks, is_blockwise};
 use crate::common::elementwise::check_type;
 use crate::common::index::Indices;
 use crate::common::node_case::NodeCase;
@@ -10,9 +11,10 @@ use crate::common::runs::RunCopy;
 use crate::common::strided::elements;
 use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::quantize::{OutputRule, QuantRule, WeightRule};
-use crate::tensor::{Element, TensorInfo};
+use crate::tensor::Element;
 use crate::{OpError, ensure};
 use ferrolite_model::TensorType::*;
+use ferrolite_model::schema::QuantizationDetailsT;
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, Quantization, TensorType};
 use half::f16;
 use smallvec::smallvec;
@@ -49,7 +51,7 @@ impl OpDef for EmbeddingLookup {
             return Err(OpError::unsupported(format!("rows of {} as {output}", table.ty)));
         }
         if hybrid {
-            Scales::new(table)?;
+            Scales::new(node)?;
         } else {
             ensure!(table.quantization.is_none_or(|q| q.scale.len() <= 1), "rows of several scales keep their type");
         }
@@ -104,6 +106,16 @@ impl OpDef for EmbeddingLookup {
                 }
             }
         }
+        for (ty, block) in [(Int4, 32), (Int2, 32), (Int4, 64)] {
+            let shape = [6, 64];
+            let bytes = 6 * 64 * ty.bits() / 8;
+            let data: Vec<u8> = (0..bytes).map(|i| (i * 91 + 7) as u8).collect();
+            let scales: Vec<f16> = (0..6 * 64 / block).map(|i| f16::from_f32(0.02 + i as f32 * 0.003)).collect();
+            for to in [Float32, Float16] {
+                let case = lookup().constant_blocks(ty, &shape, &data, block, &scales);
+                add(format!("{to} from {ty} blocks of {block}"), case, to, &[5, 64]);
+            }
+        }
         cases
     }
 }
@@ -132,13 +144,18 @@ struct Scales {
 }
 
 impl Scales {
-    /// One for the table or one per row; zero points must be 0.
-    fn new(table: &TensorInfo<'_>) -> Result<Scales, OpError> {
+    /// One for the table, one per row or one per block; zero points must be 0.
+    fn new(node: &NodeView<'_>) -> Result<Scales, OpError> {
+        let table = node.input(1)?;
+        if is_blockwise(table) {
+            let Blocks { size, scales } = blocks(node, table)?;
+            return Ok(Scales { values: scales, per: size });
+        }
         let Some(q) = table.quantization.filter(|q| !q.scale.is_empty()) else {
             return Err(OpError::invalid(format!("the table of type {} has no scales", table.ty)));
         };
-        if q.details.is_some() {
-            return Err(OpError::unsupported("a table whose scales are not per row"));
+        if !matches!(q.details, None | Some(QuantizationDetailsT::NONE)) {
+            return Err(OpError::unsupported("a table whose scales are neither per row nor per block"));
         }
         ensure!(q.zero_point.iter().all(|&z| z == 0), "the table's zero points are not 0");
         let (values, rows, all) = (q.scale.clone(), table.shape[0], elements(&table.shape)?);
@@ -150,14 +167,11 @@ impl Scales {
 }
 
 /// Rows made float: element · scale.
-fn dequantize<T: Element>(node: &NodeView<'_>, to: fn(f32) -> T) -> Result<Box<dyn Kernel>, OpError>
-where
-    T: Send + Sync,
-{
+fn dequantize<T: Element + Send + Sync>(node: &NodeView<'_>, to: fn(f32) -> T) -> Result<Box<dyn Kernel>, OpError> {
     let (wanted, table) = (node.input(0)?.elements(), node.input(1)?);
     let (rows, row, len) = (table.shape[0], elements(&table.shape[1..])?, elements(&table.shape)?);
     let ty = table.ty;
-    let Scales { mut values, per } = Scales::new(table)?;
+    let Scales { mut values, per } = Scales::new(node)?;
     // LiteRT leaves narrow integers in the high bits of an int8, and divides the scale accordingly.
     let high = match ty {
         Int4 => 16.0,
@@ -202,7 +216,7 @@ mod tests {
             let inputs = [TestTensor::new(Int32, &[1], &[row]), table.clone()];
             Some(
                 run(&EmbeddingLookup, &BuiltinOptions::NONE, &inputs, &[(Float32, None)], Pick::Reference).ok()?[0]
-                    .values(),
+                    .values::<f32>(),
             )
         };
         assert_eq!([0, 1, 2].map(|row| go(row).unwrap()), [[1.0, 2.0, 3.0], [2.0, 2.5, 3.0], [14.0, -16.0, -14.0f32]]);

@@ -34,14 +34,11 @@ pub const FLOOR_MOD: FloorDivision = FloorDivision {
 };
 
 /// out = f(a, b), where `refused` divisors are an error.
-fn divide<T: Element + PartialEq>(
+fn divide<T: Element + PartialEq + Send + Sync>(
     node: &NodeView<'_>,
     refused: Option<T>,
     f: fn(T, T) -> T,
-) -> Result<Box<dyn Kernel>, OpError>
-where
-    T: Send + Sync,
-{
+) -> Result<Box<dyn Kernel>, OpError> {
     let walk = Broadcast::<2>::of(node)?;
     reference(move |io| {
         let (a, b) = (io.input(0)?.slice::<T>()?, io.input(1)?.slice::<T>()?);

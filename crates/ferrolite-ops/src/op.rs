@@ -60,6 +60,8 @@ pub struct NodeView<'a> {
     pub inputs: SmallVec<[Option<TensorInfo<'a>>; 4]>,
     /// Outputs: types and quantization from the model. Their shapes are the inferred ones when a kernel is prepared.
     pub outputs: SmallVec<[TensorInfo<'a>; 2]>,
+    /// Tensors internal to the node: types and quantization from the model (integer LSTM).
+    pub intermediates: SmallVec<[TensorInfo<'a>; 0]>,
 }
 
 impl<'a> NodeView<'a> {
@@ -136,7 +138,8 @@ pub struct Io<'a> {
     pub inputs: SmallVec<[Option<TensorRef<'a>>; 4]>,
     /// Outputs in the node's order.
     pub outputs: SmallVec<[TensorMut<'a>; 2]>,
-    /// Variables that the run updates, in the order of [`OpDef::state_inputs`]; their places in `inputs` are `None`.
+    /// Variables that the run updates, in the order of [`OpDef::state_inputs`], then those of
+    /// [`OpDef::optional_state_inputs`] that are variables; their places in `inputs` are `None`.
     /// They hold what the last run left, at first zero (the zero point, where there is one).
     pub state: SmallVec<[TensorMut<'a>; 2]>,
     /// At least [`Kernel::scratch_bytes`] bytes, aligned to 64, contents unspecified.
@@ -253,6 +256,12 @@ pub trait OpDef: Send + Sync {
     /// Positions of the inputs that a run updates in place, in rising order: the state of recurrent operators. The
     /// runtime refuses a node where one of them is not a variable.
     fn state_inputs(&self, _node: &Node) -> SmallVec<[usize; 4]> {
+        SmallVec::new()
+    }
+
+    /// Positions of inputs that a run updates in place where they are variables, and only reads where they are not, in
+    /// rising order: the state of operators that also give their new state as outputs.
+    fn optional_state_inputs(&self, _node: &Node) -> SmallVec<[usize; 4]> {
         SmallVec::new()
     }
 

@@ -140,7 +140,11 @@ mod tests {
     fn grams(size: usize, skip: i64, all: bool, words: usize) -> Vec<Vec<usize>> {
         let mut seen = Vec::new();
         let grams = Grams { size, skip, all };
-        grams.for_each(words, |gram| Ok(seen.push(gram.to_vec()))).unwrap();
+        let mut visit = |gram: &[usize]| {
+            seen.push(gram.to_vec());
+            Ok(())
+        };
+        grams.for_each(words, &mut visit).unwrap();
         seen
     }
 

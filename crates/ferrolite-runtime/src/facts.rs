@@ -84,10 +84,10 @@ impl Facts {
             None => Some(None),
             Some(id) => self.shapes[id].clone().map(|shape| Some(info(id, shape))),
         });
-        let outputs = node.outputs.iter().map(|&id| {
+        let of_model = |&id: &TensorId| {
             let stale = || tensors[id].shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect();
             info(id, self.shapes[id].clone().unwrap_or_else(stale))
-        });
+        };
         Some(NodeView {
             version: model.operator(node).version,
             options: &node.options,
@@ -96,7 +96,8 @@ impl Facts {
             model,
             subgraph,
             inputs: inputs.collect::<Option<_>>()?,
-            outputs: outputs.collect(),
+            outputs: node.outputs.iter().map(of_model).collect(),
+            intermediates: node.intermediates.iter().map(of_model).collect(),
         })
     }
 }

@@ -306,6 +306,14 @@ impl<'a> Context<'a> {
                 }
                 step.state.push(id);
             }
+            for position in self.op(node)?.optional_state_inputs(&graph.nodes[node]) {
+                let id = graph.nodes[node].inputs.get(position).copied().flatten();
+                let Some(id) = id.filter(|&id| graph.tensors[id].is_variable) else { continue };
+                if step.state.contains(&id) {
+                    return Err(error(format!("input {position}, its state, is not a variable of its own")));
+                }
+                step.state.push(id);
+            }
         }
         let state = &step.state;
         step.inputs.iter_mut().filter(|id| id.is_some_and(|id| state.contains(&id))).for_each(|id| *id = None);

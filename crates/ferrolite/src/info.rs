@@ -246,6 +246,7 @@ fn node_view<'a>(model: &'a Model, subgraph: usize, node: &'a Node) -> Option<No
         subgraph,
         inputs: node.inputs.iter().map(|&id| id.map_or(Some(None), |id| info(id).map(Some))).collect::<Option<_>>()?,
         outputs: node.outputs.iter().map(|&id| info(id)).collect::<Option<_>>()?,
+        intermediates: node.intermediates.iter().map(|&id| info(id)).collect::<Option<_>>()?,
     })
 }
 

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     fn visit(shape: &[usize], depth: usize, indices: &[i32]) -> Result<Vec<(usize, usize)>, OpError> {
-        let rows = if depth == 0 { 1 } else { indices.len() / depth };
+        let rows = indices.len().checked_div(depth).unwrap_or(1);
         let bytes = bytemuck::cast_slice(indices);
         let tensor = TensorRef { ty: TensorType::Int32, shape: &[indices.len()], quantization: None, bytes };
         let mut seen = Vec::new();

@@ -128,7 +128,7 @@ impl Geometry<'_> {
 }
 
 /// A small generator (splitmix64).
-struct Noise(u64);
+pub(crate) struct Noise(pub(crate) u64);
 
 impl Noise {
     fn next(&mut self) -> u64 {
@@ -139,7 +139,7 @@ impl Noise {
     }
 
     /// Any byte but −128, which symmetric weights do not have.
-    fn weight(&mut self) -> u8 {
+    pub(crate) fn weight(&mut self) -> u8 {
         match self.next() as u8 {
             0x80 => 0x7f,
             byte => byte,
@@ -147,7 +147,7 @@ impl Noise {
     }
 
     /// In −1..1.
-    fn float(&mut self) -> f32 {
+    pub(crate) fn float(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 }

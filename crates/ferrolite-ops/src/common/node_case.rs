@@ -3,9 +3,11 @@
 use crate::common::cases::Spec;
 use crate::op::Case;
 use crate::tensor::Element;
+use ferrolite_model::schema::{BlockwiseQuantizationT, QuantizationDetailsT};
 use ferrolite_model::{
     BuiltinOperator, BuiltinOptions, BuiltinOptions2, ModelBuilder, Quantization, TensorId, TensorType,
 };
+use half::f16;
 
 /// A model of one node under construction: its inputs in order, then [`NodeCase::finish`].
 #[derive(Default)]
@@ -43,6 +45,27 @@ impl NodeCase {
         let data: Vec<u8> = bytemuck::cast_slice(values).to_vec();
         let id = self.builder.constant(format!("x{}", self.inputs.len()), ty, shape, data);
         self.push(id, quantization)
+    }
+
+    /// A constant matrix of narrow integers with a scale per block of `block` elements of a row.
+    pub fn constant_blocks(
+        mut self,
+        ty: TensorType,
+        shape: &[i32; 2],
+        packed: &[u8],
+        block: i32,
+        scales: &[f16],
+    ) -> NodeCase {
+        let data: Vec<u8> = bytemuck::cast_slice(scales).to_vec();
+        let ids = self.builder.constant("scales", TensorType::Float16, &[shape[0], shape[1] / block], data);
+        let details = BlockwiseQuantizationT {
+            scales: ids as i32,
+            zero_points: -1,
+            block_size: block,
+            ..BlockwiseQuantizationT::default()
+        };
+        let details = Some(QuantizationDetailsT::BlockwiseQuantization(Box::new(details)));
+        self.constant_quantized(ty, shape, packed, Some(Quantization { details, ..Quantization::default() }))
     }
 
     /// An int32 constant.

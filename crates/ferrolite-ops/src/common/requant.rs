@@ -41,6 +41,14 @@ impl Multiplier {
         multiply_by_quantized_multiplier(x, self.multiplier, self.shift)
     }
 
+    /// Scales an int32 value with two roundings, halves up both times, as LiteRT's matrix product library (ruy) does on x86.
+    #[inline]
+    pub fn apply_half_up(self, x: i32) -> i32 {
+        let (left, right) = (self.shift.clamp(0, 31) as u32, (-self.shift).clamp(0, 31) as u32);
+        let high = saturating_rounding_doubling_high_mul(x.wrapping_shl(left), self.multiplier);
+        if right == 0 { high } else { high.wrapping_add(1 << (right - 1)) >> right }
+    }
+
     /// Scales an int64 value: [`multiply_by_quantized_multiplier_i64`].
     #[inline]
     pub fn apply_i64(self, x: i64) -> i32 {

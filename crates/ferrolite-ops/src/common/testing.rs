@@ -99,6 +99,7 @@ pub fn run(
         subgraph: 0,
         inputs: SmallVec::new(),
         outputs: SmallVec::new(),
+        intermediates: SmallVec::new(),
     };
     for (tensor, bytes) in inputs.iter().zip(&constants) {
         node.inputs.push(Some(TensorInfo {

@@ -3,6 +3,7 @@
 mod cross_check;
 mod hostile;
 mod inputs;
+mod mutations;
 mod ops_doc;
 mod opsuite;
 mod planning;

@@ -20,6 +20,13 @@ const NOT_JUDGED: &[(&str, &str)] = &[
     ),
 ];
 
+/// Operators whose reference kernel in LiteRT is wrong although the suite does not say so, with the reason: judged by
+/// LiteRT's default kernels.
+const REFERENCE_WRONG: &[(&str, &str)] = &[(
+    "LOCAL_RESPONSE_NORMALIZATION",
+    "the window has to be symmetric, as in TensorFlow; the reference leaves out its last channel",
+)];
+
 #[test]
 fn reference_kernels_give_the_golden_results() {
     run_suite("opsuite, reference kernels", &Options::reference());
@@ -92,7 +99,8 @@ fn run_model(suite: &Opsuite, case: &Case, golden: &Golden, options: &Options) -
         if case.expected_status == Status::Ok {
             let count = interpreter.outputs().len();
             let outputs: Vec<Array> = (0..count).filter_map(|i| output(&interpreter, i)).collect();
-            golden.check(index, &outputs)?;
+            let wrong = REFERENCE_WRONG.iter().any(|(op, _)| *op == case.op) && golden.has_default(index);
+            if wrong { golden.check_default(index, &outputs) } else { golden.check(index, &outputs) }?;
         }
     }
     for run in &golden.signatures {
