@@ -123,3 +123,10 @@ def test_enumerations_of_tensorflow(network):
     content.optimizations = ["speed"]
     with pytest.raises(ValueError, match="'speed' is no Optimize: DEFAULT"):
         content.convert()
+
+
+def test_nothing_to_quantize(network):
+    """Weights of fewer than 1024 elements are not worth it: the model comes back as it is."""
+    small = converter(network)
+    with pytest.warns(UserWarning, match="nothing to quantize"):
+        assert small.convert() == network

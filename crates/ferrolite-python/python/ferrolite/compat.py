@@ -115,7 +115,8 @@ def _replace() -> None:
     if theirs is None or getattr(theirs, "Interpreter", None) is interpreter.Interpreter:
         return
     swaps = {id(vars(theirs)[key]): value for key, value in _INTERPRETER.items() if key in vars(theirs)}
-    for module in [m for n, m in sys.modules.items() if n.startswith("tensorflow._api.") or n == "tensorflow"]:
+    public = ("tensorflow", "tensorflow.lite.python.lite")
+    for module in [m for n, m in sys.modules.items() if n.startswith("tensorflow._api.") or n in public]:
         for key, value in list(vars(module).items()):
             if id(value) in swaps:
                 _set(vars(module), key, swaps[id(value)])

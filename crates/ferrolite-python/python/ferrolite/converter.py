@@ -126,6 +126,25 @@ class TFLiteConverter:
     _experimental_disable_per_channel: bool
     _interpreter: Interpreter
 
+    # Settings of `tf.lite` for what ferrolite does not do: there, with its defaults, and without effect.
+    experimental_lower_to_saved_model = True
+    experimental_new_dynamic_range_quantizer = True
+    experimental_use_stablehlo_quantizer = False
+    experimental_stablehlo_quantizer_config = None
+    unfold_batchmatmul = False
+    legalize_custom_tensor_list_ops = False
+    saved_model_dir = None
+    model_origin_framework = "UNSET"
+    canonicalizing_inf_as_min_max_float = True
+    ir_dump_dir = None
+    ir_dump_pass_regex = None
+    ir_dump_func_regex = None
+    enable_timing = None
+    print_ir_before = None
+    print_ir_after = None
+    print_ir_module_scope = None
+    elide_elementsattrs_if_larger = None
+
     def __init__(self, funcs: Any, trackable_obj: Any = None):
         raise NotImplementedError(_NOT_YET.format("Converting TensorFlow functions"))
 

@@ -71,6 +71,7 @@ class Model:
             place = {index: i for i, index in enumerate(order)}
             self._inputs = dict(sorted(inputs.items(), key=lambda item: place.get(item[1], len(place))))
             self._outputs = dict(outputs)
+        self._types = {n: self._wrapper.TensorDetails(i, self._subgraph)["dtype"] for n, i in self._inputs.items()}
         self._runner = _ferrolite.Runner(self._wrapper, self._subgraph, self._num_threads)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -106,12 +107,9 @@ class Model:
           ValueError: A shape does not fit.
         """
         given = self._bind(args, kwargs)
-        inputs = [(index, _cast(name, given[name], self._dtype(index))) for name, index in self._inputs.items()]
+        inputs = [(index, _cast(name, given[name], self._types[name])) for name, index in self._inputs.items()]
         results = self._runner.run(inputs, list(self._outputs.values()))
         return results[0] if len(results) == 1 else dict(zip(self._outputs, results))
-
-    def _dtype(self, index: int) -> Any:
-        return self._wrapper.TensorDetails(index, self._subgraph)["dtype"]
 
     async def acall(self, *args: Any, **kwargs: Any) -> np.ndarray | dict[str, np.ndarray]:
         """Runs the model in a thread, so that the event loop goes on; see `__call__`."""
