@@ -9,6 +9,7 @@ use crate::{OpError, ensure};
 use ferrolite_model::TensorType::Float32;
 use ferrolite_model::schema::{Padding, TransposeConvOptionsT};
 use ferrolite_model::{BuiltinOptions, ModelBuilder};
+use smallvec::SmallVec;
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -53,6 +54,7 @@ fn as_transpose_conv<T>(
         subgraph: node.subgraph,
         inputs: IN_ORDER.iter().map(|i| i.and_then(|i| node.optional_input(i)).cloned()).collect(),
         outputs: node.outputs.iter().cloned().collect(),
+        intermediates: SmallVec::new(),
     })
 }
 
