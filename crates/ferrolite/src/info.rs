@@ -233,6 +233,7 @@ fn node_view<'a>(model: &'a Model, subgraph: usize, node: &'a Node) -> Option<No
             quantization: tensor.quantization.as_ref(),
             sparsity: tensor.sparsity.as_ref(),
             is_variable: tensor.is_variable,
+            is_open: tensor.shape_signature.iter().chain(&tensor.shape).any(|&d| d < 0),
             constant,
             known: constant.map(|data| Known::constant(data)),
         })
