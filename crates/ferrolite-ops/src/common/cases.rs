@@ -204,3 +204,36 @@ pub fn activations(op: BuiltinOperator) -> Vec<(&'static str, BuiltinOptions)> {
     };
     vec![("", of(A::NONE)), ("relu", of(A::RELU)), ("relu_n1_to_1", of(A::RELU_N1_TO_1))]
 }
+
+/// Types that moving data is tried in.
+pub const MOVED: &[TensorType] = &[
+    TensorType::Float32,
+    TensorType::Int8,
+    TensorType::UInt8,
+    TensorType::Int16,
+    TensorType::Int32,
+    TensorType::Int64,
+];
+
+/// Cases of an operator that moves the data of input 0 as constant indices say.
+pub fn moved(
+    op: BuiltinOperator,
+    options: &BuiltinOptions,
+    types: &[TensorType],
+    x: &[i32],
+    indices: &[(&[i32], &[i32])],
+    outputs: &[&[i32]],
+) -> Vec<Case> {
+    let mut all = Vec::new();
+    for &ty in types {
+        let data = [Operand::Data((ty, x, typical(ty)))];
+        let indices = indices.iter().map(|&(shape, values)| Operand::Index(shape, values));
+        let values: Vec<&[i32]> =
+            indices.clone().filter_map(|o| if let Operand::Index(_, v) = o { Some(v) } else { None }).collect();
+        let name = format!("{ty} {x:?} {values:?} {outputs:?}");
+        let operands: Vec<Operand<'_>> = data.into_iter().chain(indices).collect();
+        let outputs: Vec<Spec<'_>> = outputs.iter().map(|&shape| (ty, shape, typical(ty))).collect();
+        all.extend(node(name, op, options.clone(), &operands, &outputs));
+    }
+    all
+}

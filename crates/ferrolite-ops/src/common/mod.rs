@@ -46,5 +46,6 @@ pub mod strings;
 pub mod testing;
 pub mod vector;
 pub mod weights;
+pub mod wide;
 pub mod window2d;
 pub mod window3d;

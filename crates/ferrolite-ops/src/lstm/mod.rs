@@ -10,8 +10,9 @@ mod integer;
 mod real;
 
 use crate::OpError;
-use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use cell::{BACKWARD, FORWARD, Kind, UNIDIRECTIONAL};
+use ferrolite_kernels::Isa;
 use ferrolite_model::{BuiltinOperator, Node};
 use infer::{Pass, is_basic};
 use smallvec::{SmallVec, smallvec};
@@ -26,18 +27,20 @@ pub struct UnidirectionalSequenceLstm;
 /// BIDIRECTIONAL_SEQUENCE_LSTM.
 pub struct BidirectionalSequenceLstm;
 
-fn reference(node: &NodeView<'_>, mut passes: Vec<Pass>) -> Result<Box<dyn Kernel>, OpError> {
+/// The kernel of the passes; the fast one has an instruction set.
+fn kernel(node: &NodeView<'_>, mut passes: Vec<Pass>, isa: Option<Isa>) -> Result<Box<dyn Kernel>, OpError> {
     if passes.iter().all(|pass| pass.cell.kind != Kind::Integer) {
-        return Ok(Box::new(real::Reference::prepare(node, passes)?));
+        return Ok(Box::new(real::Reference::prepare(node, passes, isa)?));
     }
     match (passes.pop(), passes.is_empty()) {
-        (Some(pass), true) => Ok(Box::new(integer::Reference::prepare(node, pass)?)),
+        (Some(pass), true) => Ok(Box::new(integer::Reference::prepare(node, pass, isa)?)),
         _ => Err(OpError::unsupported("int8 cells in two directions")),
     }
 }
 
 fn macs(passes: infer::Passes) -> u64 {
-    let of = |pass: &Pass| pass.cell.macs().saturating_mul((pass.steps.batch as u64).saturating_mul(pass.steps.time as u64));
+    let of =
+        |pass: &Pass| pass.cell.macs().saturating_mul((pass.steps.batch as u64).saturating_mul(pass.steps.time as u64));
     passes.map_or(0, |passes| passes.iter().map(of).fold(0, u64::saturating_add))
 }
 
@@ -61,7 +64,15 @@ impl OpDef for Lstm {
         if is_basic(node.options) {
             return basic::reference(node);
         }
-        reference(node, infer::lstm(node)?)
+        kernel(node, infer::lstm(node)?, None)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        &[FastKernel {
+            name: "matvec",
+            supports: |node| !is_basic(node.options),
+            prepare: |node, isa| kernel(node, infer::lstm(node)?, Some(isa)),
+        }]
     }
 
     fn is_foldable(&self) -> bool {
@@ -96,7 +107,15 @@ impl OpDef for UnidirectionalSequenceLstm {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        reference(node, infer::unidirectional(node)?)
+        kernel(node, infer::unidirectional(node)?, None)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        &[FastKernel {
+            name: "matvec",
+            supports: |_| true,
+            prepare: |node, isa| kernel(node, infer::unidirectional(node)?, Some(isa)),
+        }]
     }
 
     fn is_foldable(&self) -> bool {
@@ -126,7 +145,15 @@ impl OpDef for BidirectionalSequenceLstm {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        reference(node, infer::bidirectional(node)?)
+        kernel(node, infer::bidirectional(node)?, None)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        &[FastKernel {
+            name: "matvec",
+            supports: |_| true,
+            prepare: |node, isa| kernel(node, infer::bidirectional(node)?, Some(isa)),
+        }]
     }
 
     fn is_foldable(&self) -> bool {

@@ -9,7 +9,8 @@ use ferrolite_model::schema::{
 use ferrolite_model::{BuiltinOperator, BuiltinOptions};
 
 /// (batch, time, input, units)
-const SIZES: [(i32, i32, i32, i32); 6] = [(1, 1, 3, 4), (2, 3, 5, 4), (3, 4, 1, 7), (1, 9, 16, 8), (4, 2, 33, 17), (2, 5, 8, 64)];
+const SIZES: [(i32, i32, i32, i32); 6] =
+    [(1, 1, 3, 4), (2, 3, 5, 4), (3, 4, 1, 7), (1, 9, 16, 8), (4, 2, 33, 17), (2, 5, 8, 64)];
 
 /// Cases of one of the operators.
 pub fn cases(op: BuiltinOperator) -> Vec<Case> {
