@@ -109,8 +109,8 @@ operators! {
     resize_nearest_neighbor: [ResizeNearestNeighbor],
     reverse_sequence: [ReverseSequence],
     reverse_v2: [ReverseV2],
-    rng_bit_generator: [RngBitGenerator],
     rfft2d: [Rfft2d],
+    rng_bit_generator: [RngBitGenerator],
     rnn: [RNN, UNIDIRECTIONAL_SEQUENCE_RNN, BIDIRECTIONAL_SEQUENCE_RNN],
     scatter_nd: [ScatterNd],
     segment: [SegmentSum, UNSORTED_SEGMENT_SUM, UNSORTED_SEGMENT_PROD, UNSORTED_SEGMENT_MAX, UNSORTED_SEGMENT_MIN],
@@ -131,12 +131,7 @@ operators! {
     squared_difference: [SquaredDifference],
     squeeze: [Squeeze],
     stablehlo_elementwise: [
-        STABLEHLO_ADD,
-        STABLEHLO_MULTIPLY,
-        STABLEHLO_MAXIMUM,
-        STABLEHLO_MINIMUM,
-        STABLEHLO_AND,
-        STABLEHLO_SHIFT_LEFT
+        STABLEHLO_ADD, STABLEHLO_MULTIPLY, STABLEHLO_MAXIMUM, STABLEHLO_MINIMUM, STABLEHLO_AND, STABLEHLO_SHIFT_LEFT
     ],
     stablehlo_gather: [StablehloGather],
     stablehlo_pad: [StablehloPad],
