@@ -215,16 +215,15 @@ impl<'a> Context<'a> {
 
     pub(crate) fn check_size(&self, id: TensorId, shape: &[usize]) -> Result<usize, RuntimeError> {
         let ty = self.model.subgraphs[self.subgraph].tensors[id].ty;
-        if ty.bits() == 0 {
-            return Ok(0);
-        }
         let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        let bytes = elements.and_then(|n| ty.byte_len(n)).unwrap_or(usize::MAX);
+        // A string takes its offset in the serialized form, and a pointer while it is copied.
+        let of_elements = |n: usize| if ty.bits() == 0 { n.checked_mul(16) } else { ty.byte_len(n) };
+        let bytes = elements.and_then(of_elements).unwrap_or(usize::MAX);
         let limit = self.limits.max_tensor_bytes;
         if bytes > limit {
             return Err(RuntimeError::tensor_limit(self.model, self.subgraph, id, bytes, limit));
         }
-        Ok(bytes)
+        Ok(if ty.bits() == 0 { 0 } else { bytes })
     }
 
     pub(crate) fn check_total(&self, bytes: usize) -> Result<(), RuntimeError> {
