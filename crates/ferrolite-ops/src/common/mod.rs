@@ -31,6 +31,7 @@ pub mod operand;
 pub mod packed;
 pub mod padding;
 pub mod parallel;
+pub mod partial_sort;
 pub mod philox;
 pub mod raw_options;
 pub mod recurrent;
