@@ -91,6 +91,8 @@ def difference(got, want):
 def check(binary, path, interpreter, rounds):
     for seed in range(rounds):
         rng = np.random.RandomState(seed)
+        # Every run of ours starts from cleared variables.
+        interpreter.reset_all_variables()
         inputs = [random_input(rng, d) for d in interpreter.get_input_details()]
         for d, x in zip(interpreter.get_input_details(), inputs):
             interpreter.set_tensor(d["index"], x)
