@@ -8,7 +8,7 @@ use super::infer::{Pass, Passes, bidirectional, is_basic, lstm, unidirectional};
 use super::integer::{Parameters, saturate, update_cell};
 use crate::common::fixed16;
 use crate::common::operand::{BiasI8, Columns, OperandF32, OperandI8};
-use crate::common::recurrent::symmetric_scale;
+use crate::common::recurrent::{Steps, symmetric_scale};
 use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::weights::constant;
 use crate::op::{FastKernel, Io, Kernel, NodeView};
@@ -234,10 +234,54 @@ struct Real {
     passes: Vec<(Pass, Matrices)>,
 }
 
-/// Rows of all steps, length of a row of gates, elements that are quantized at once.
+/// Elements of gates that are worth keeping at once.
+const CHUNK: usize = 1 << 18;
+
+/// Time steps whose products with the input are made at once.
+#[derive(Clone, Copy)]
+struct Chunk {
+    first: usize,
+    len: usize,
+}
+
+impl Chunk {
+    /// Steps of a chunk at most.
+    fn limit(pass: &Pass) -> usize {
+        let row = pass.steps.batch.saturating_mul(4 * pass.cell.sizes.cells).max(1);
+        (CHUNK / row).clamp(1, pass.steps.time.max(1))
+    }
+
+    /// The chunks of a pass in their order.
+    fn of(pass: &Pass) -> impl Iterator<Item = Chunk> + use<> {
+        let (time, backward, limit) = (pass.steps.time, pass.backward, Chunk::limit(pass));
+        (0..time).step_by(limit).map(move |done| {
+            let len = limit.min(time - done);
+            Chunk { first: if backward { time - done - len } else { done }, len }
+        })
+    }
+
+    /// Its steps in their order.
+    fn times(self, pass: &Pass) -> impl Iterator<Item = usize> + use<> {
+        let backward = pass.backward;
+        (0..self.len).map(move |k| self.first + if backward { self.len - 1 - k } else { k })
+    }
+
+    /// Pieces of the input that lie together: first row there, first row in the chunk, rows.
+    fn pieces(self, steps: Steps) -> impl Iterator<Item = (usize, usize, usize)> {
+        let (count, rows) = if steps.time_major { (1, self.len * steps.batch) } else { (steps.batch, self.len) };
+        (0..count).map(move |b| (steps.row(b, self.first), b * self.len, rows))
+    }
+
+    /// A step's row in the chunk.
+    fn row(self, steps: Steps, sequence: usize, time: usize) -> usize {
+        Steps { time: self.len, ..steps }.row(sequence, time - self.first)
+    }
+}
+
+/// Rows of a chunk, length of a row of gates, elements that are quantized at once.
 fn lengths(pass: &Pass) -> (usize, usize, usize) {
     let Sizes { input, cells, outputs, .. } = pass.cell.sizes;
-    let rows = pass.steps.batch.saturating_mul(pass.steps.time);
+    let rows = pass.steps.batch.saturating_mul(Chunk::limit(pass));
     let quantized = rows.saturating_mul(input).max(pass.steps.batch.saturating_mul(cells.max(outputs)));
     (rows, order(&pass.cell).count() * cells, if pass.cell.kind == Kind::Hybrid { quantized } else { 0 })
 }
@@ -279,7 +323,7 @@ fn states<'a, H: Element, C: Element>(
 
 impl Real {
     fn run_pass(&self, pass: &Pass, matrices: &Matrices, io: &mut Io<'_>) -> Result<(), OpError> {
-        let (steps, Sizes { cells, outputs, .. }) = (pass.steps, pass.cell.sizes);
+        let (steps, Sizes { input, cells, outputs, .. }) = (pass.steps, pass.cell.sizes);
         let settings = &pass.cell.settings;
         let (rows, n, quantized) = lengths(pass);
         let xs = io.input(pass.input)?.slice::<f32>()?;
@@ -291,42 +335,47 @@ impl Real {
             Quantized { bytes: scratch.take(quantized)?, scales: scratch.take(rows)?, zeros: scratch.take(rows)? };
         let (h, c) = states::<f32, f32>(&mut io.state, pass)?;
         let out = io.outputs[pass.output].slice::<f32>()?;
-        matrices.multiply(Which::Input, &run, xs, rows, &mut q, all)?;
         // Columns of the gates; there is no input gate where it is coupled.
         let (forget, output, cell) = (n - 3 * cells, n - 2 * cells, n - cells);
-        for t in pass.times() {
-            matrices.multiply(Which::Recurrent, &run, h, steps.batch, &mut q, recurrent)?;
-            for b in 0..steps.batch {
-                let gates = &mut all[steps.row(b, t) * n..][..n];
-                gates.iter_mut().zip(&recurrent[b * n..]).for_each(|(gate, r)| *gate += r);
-                unary_f32_inplace(run.pool, run.isa, Unary::Logistic, &mut gates[..cell]);
-                unary_f32_inplace(run.pool, run.isa, Unary::Tanh, &mut gates[cell..]);
-                let (f, g) = (&gates[forget..output], &gates[cell..]);
-                let c = &mut c[b * cells..][..cells];
-                if pass.cell.coupled {
-                    c.iter_mut().zip(f).zip(g).for_each(|((c, f), g)| *c = f * *c + g * (1.0 - f));
-                } else {
-                    let i = &gates[..cells];
-                    c.iter_mut().zip(f).zip(g).zip(i).for_each(|(((c, f), g), i)| *c = f * *c + g * i);
+        for chunk in Chunk::of(pass) {
+            for (from, to, rows) in chunk.pieces(steps) {
+                let (x, products) = (&xs[from * input..][..rows * input], &mut all[to * n..][..rows * n]);
+                matrices.multiply(Which::Input, &run, x, rows, &mut q, products)?;
+            }
+            for t in chunk.times(pass) {
+                matrices.multiply(Which::Recurrent, &run, h, steps.batch, &mut q, recurrent)?;
+                for b in 0..steps.batch {
+                    let gates = &mut all[chunk.row(steps, b, t) * n..][..n];
+                    gates.iter_mut().zip(&recurrent[b * n..]).for_each(|(gate, r)| *gate += r);
+                    unary_f32_inplace(run.pool, run.isa, Unary::Logistic, &mut gates[..cell]);
+                    unary_f32_inplace(run.pool, run.isa, Unary::Tanh, &mut gates[cell..]);
+                    let (f, g) = (&gates[forget..output], &gates[cell..]);
+                    let c = &mut c[b * cells..][..cells];
+                    if pass.cell.coupled {
+                        c.iter_mut().zip(f).zip(g).for_each(|((c, f), g)| *c = f * *c + g * (1.0 - f));
+                    } else {
+                        let i = &gates[..cells];
+                        c.iter_mut().zip(f).zip(g).zip(i).for_each(|(((c, f), g), i)| *c = f * *c + g * i);
+                    }
+                    clip(c, settings.cell_clip);
+                    squashed[b * cells..][..cells].copy_from_slice(c);
                 }
-                clip(c, settings.cell_clip);
-                squashed[b * cells..][..cells].copy_from_slice(c);
-            }
-            unary_f32_inplace(run.pool, run.isa, Unary::Tanh, squashed);
-            for b in 0..steps.batch {
-                let o = &all[steps.row(b, t) * n..][output..cell];
-                let (values, squashed) = (&mut values[b * cells..][..cells], &squashed[b * cells..][..cells]);
-                values.iter_mut().zip(o).zip(squashed).for_each(|((v, o), s)| *v = o * s);
-            }
-            if pass.cell.projection {
-                matrices.multiply(Which::Projection, &run, values, steps.batch, &mut q, h)?;
-                clip(h, settings.proj_clip);
-            } else {
-                h.copy_from_slice(values);
-            }
-            for b in 0..steps.batch {
-                out[steps.row(b, t) * pass.stride + pass.offset..][..outputs]
-                    .copy_from_slice(&h[b * outputs..][..outputs]);
+                unary_f32_inplace(run.pool, run.isa, Unary::Tanh, squashed);
+                for b in 0..steps.batch {
+                    let o = &all[chunk.row(steps, b, t) * n..][output..cell];
+                    let (values, squashed) = (&mut values[b * cells..][..cells], &squashed[b * cells..][..cells]);
+                    values.iter_mut().zip(o).zip(squashed).for_each(|((v, o), s)| *v = o * s);
+                }
+                if pass.cell.projection {
+                    matrices.multiply(Which::Projection, &run, values, steps.batch, &mut q, h)?;
+                    clip(h, settings.proj_clip);
+                } else {
+                    h.copy_from_slice(values);
+                }
+                for b in 0..steps.batch {
+                    let to = steps.row(b, t) * pass.stride + pass.offset;
+                    out[to..][..outputs].copy_from_slice(&h[b * outputs..][..outputs]);
+                }
             }
         }
         Ok(())
@@ -395,6 +444,35 @@ impl Integer {
     }
 }
 
+impl Integer {
+    /// The new cell state, and the output before its projection, from one sequence's sums of products.
+    fn cell(&self, by_input: &[i32], by_state: &[i32], gates: &mut [i16], c: &mut [i16], hidden: &mut [i8]) {
+        let Integer { pass, parameters: p, .. } = self;
+        let (n, cells) = (gates.len(), pass.cell.sizes.cells);
+        let (forget, output, cell) = (n - 3 * cells, n - 2 * cells, n - cells);
+        for (k, gate) in order(&pass.cell).enumerate() {
+            let Some(scales) = &p.gates[gate] else { continue };
+            let table = if scales.tanh { self.tanh } else { self.logistic };
+            let columns = k * cells..(k + 1) * cells;
+            let sums = by_input[columns.clone()].iter().zip(&by_state[columns.clone()]);
+            for (gate, (&x, &h)) in gates[columns].iter_mut().zip(sums) {
+                let sum = saturate(scales.input_scale.apply(x));
+                let sum = saturate(scales.recurrent_scale.apply(h).saturating_add(sum.into()));
+                *gate = table[usize::from(sum as u16)];
+            }
+        }
+        let i = (!pass.cell.coupled).then(|| &gates[..cells]);
+        update_cell(c, p.cell_scale, i, &gates[forget..output], &gates[cell..], p.cell_clip);
+        let (scale, zero) = p.hidden;
+        // The projection's input is stored with the negative zero point: see the reference.
+        let zero = if self.projection.is_some() { -zero } else { zero };
+        for ((m, &o), &c) in hidden.iter_mut().zip(&gates[output..cell]).zip(&*c) {
+            let product = i32::from(o) * i32::from(self.tanh_of_state[usize::from(c as u16)]);
+            *m = scale.apply(product).saturating_add(zero).clamp(-128, 127) as i8;
+        }
+    }
+}
+
 impl Kernel for Integer {
     fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
         let Integer { pass, parameters: p, .. } = self;
@@ -408,50 +486,34 @@ impl Kernel for Integer {
         let out = io.outputs[0].slice::<i8>()?;
         let mut none = Scratch::new(&mut []);
         let no_bias = BiasI8::Int(None);
-        let to = OutI8::I32 { out: &mut *all, ldc: n };
-        gemm_i8(io.pool, xs, rows, input, self.input.get(&[], no_bias, &mut none)?, to);
         let by_state = self.recurrent.get(&[], no_bias, &mut none)?;
-        let (forget, output, cell) = (n - 3 * cells, n - 2 * cells, n - cells);
-        let (hidden_scale, hidden_zero) = p.hidden;
-        let hidden_zero = if self.projection.is_some() { -hidden_zero } else { hidden_zero };
-        for t in pass.times() {
-            gemm_i8(io.pool, h, steps.batch, outputs, by_state, OutI8::I32 { out: &mut *recurrent, ldc: n });
-            for b in 0..steps.batch {
-                let from_input = &all[steps.row(b, t) * n..][..n];
-                let columns = order(&pass.cell).zip(gates.chunks_exact_mut(cells));
-                for (k, (gate, out)) in columns.enumerate() {
-                    let Some(scales) = &p.gates[gate] else { continue };
-                    let table = if scales.tanh { self.tanh } else { self.logistic };
-                    let x = &from_input[k * cells..][..cells];
-                    let r = &recurrent[b * n + k * cells..][..cells];
-                    for ((out, &x), &r) in out.iter_mut().zip(x).zip(r) {
-                        let sum = saturate(scales.input_scale.apply(x));
-                        let sum = saturate(scales.recurrent_scale.apply(r).saturating_add(sum.into()));
-                        *out = table[usize::from(sum as u16)];
-                    }
-                }
-                let c = &mut c[b * cells..][..cells];
-                let i = (!pass.cell.coupled).then(|| &gates[..cells]);
-                update_cell(c, p.cell_scale, i, &gates[forget..output], &gates[cell..], p.cell_clip);
-                let hidden = &mut hidden[b * cells..][..cells];
-                for ((m, &o), &c) in hidden.iter_mut().zip(&gates[output..cell]).zip(&*c) {
-                    let product = i32::from(o) * i32::from(self.tanh_of_state[usize::from(c as u16)]);
-                    *m = hidden_scale.apply(product).saturating_add(hidden_zero).clamp(-128, 127) as i8;
-                }
+        let by_input = self.input.get(&[], no_bias, &mut none)?;
+        for chunk in Chunk::of(pass) {
+            for (from, to, rows) in chunk.pieces(steps) {
+                let to = OutI8::I32 { out: &mut all[to * n..][..rows * n], ldc: n };
+                gemm_i8(io.pool, &xs[from * input..][..rows * input], rows, input, by_input, to);
             }
-            match (&self.projection, &p.projection) {
-                (Some(packed), Some(projection)) => {
-                    let packed = packed.get(&[], no_bias, &mut none)?;
-                    let sums = &mut recurrent[..steps.batch * outputs];
-                    gemm_i8(io.pool, hidden, steps.batch, cells, packed, OutI8::I32 { out: &mut *sums, ldc: outputs });
-                    for (h, &sum) in h.iter_mut().zip(&*sums) {
-                        *h = projection.finish(sum, p.output_zero);
-                    }
+            for t in chunk.times(pass) {
+                let to = OutI8::I32 { out: &mut *recurrent, ldc: n };
+                gemm_i8(io.pool, h, steps.batch, outputs, by_state, to);
+                for b in 0..steps.batch {
+                    let from_input = &all[chunk.row(steps, b, t) * n..][..n];
+                    let (c, hidden) = (&mut c[b * cells..][..cells], &mut hidden[b * cells..][..cells]);
+                    self.cell(from_input, &recurrent[b * n..][..n], gates, c, hidden);
                 }
-                _ => h.copy_from_slice(hidden),
-            }
-            for b in 0..steps.batch {
-                out[steps.row(b, t) * outputs..][..outputs].copy_from_slice(&h[b * outputs..][..outputs]);
+                match (&self.projection, &p.projection) {
+                    (Some(packed), Some(projection)) => {
+                        let packed = packed.get(&[], no_bias, &mut none)?;
+                        let sums = &mut recurrent[..steps.batch * outputs];
+                        let to = OutI8::I32 { out: &mut *sums, ldc: outputs };
+                        gemm_i8(io.pool, hidden, steps.batch, cells, packed, to);
+                        h.iter_mut().zip(&*sums).for_each(|(h, &sum)| *h = projection.finish(sum, p.output_zero));
+                    }
+                    _ => h.copy_from_slice(hidden),
+                }
+                for b in 0..steps.batch {
+                    out[steps.row(b, t) * outputs..][..outputs].copy_from_slice(&h[b * outputs..][..outputs]);
+                }
             }
         }
         Ok(())

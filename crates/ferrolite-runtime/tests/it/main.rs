@@ -6,4 +6,5 @@ mod inputs;
 mod ops_doc;
 mod opsuite;
 mod planning;
+mod recurrent;
 mod zoo;
