@@ -101,6 +101,8 @@ def check(binary, path, default, rounds):
         # A fresh one each time: random operators and variables go on from one invocation to the next.
         interpreter = peer(path, default)
         rng = np.random.RandomState(seed)
+        # Every run of ours starts from cleared variables.
+        interpreter.reset_all_variables()
         inputs = [random_input(rng, d) for d in interpreter.get_input_details()]
         for d, x in zip(interpreter.get_input_details(), inputs):
             interpreter.set_tensor(d["index"], x)

@@ -8,4 +8,5 @@ mod mutations;
 mod ops_doc;
 mod opsuite;
 mod planning;
+mod recurrent;
 mod zoo;
