@@ -278,6 +278,20 @@ impl Used<'_> {
             // There is no version 1.
             Op::BROADCAST_TO => first(&[(any(&[Int8, Int16]), 3), (true, 2)]),
             Op::WHERE => first(&[(!is(Bool), 2)]),
+            Op::EMBEDDING_LOOKUP => {
+                first(&[(weights(Int2), 5), (weights(Int4) || per_channel(self.input_tensor(1)), 4)])
+            }
+            Op::DYNAMIC_UPDATE_SLICE => first(&[
+                (is(BFloat16), 6),
+                (is(Int4), 5),
+                (is(Int16), 4),
+                (is(Float16), 3),
+                (self.input(2) == Some(Int64), 2),
+            ]),
+            Op::SPARSE_TO_DENSE => {
+                let values = |ty| self.input(2) == Some(ty);
+                first(&[(values(Int8) || values(UInt8), 3), (values(Int64), 2)])
+            }
             Op::CAST => first(&[
                 (either(&[Int2, UInt4]), 8),
                 (either(&[BFloat16]), 7),

@@ -66,6 +66,9 @@ impl OpDef for ReverseSequence {
             for i in 0..batches {
                 ensure!(lengths.get(i) <= steps as i64, "a sequence of {} in {steps}", lengths.get(i));
             }
+            if len == 0 {
+                return Ok(());
+            }
             // A negative length reverses nothing.
             let source = |at: usize, batch: usize| match usize::try_from(lengths.get(batch)) {
                 Ok(length) if at < length => length - 1 - at,

@@ -46,6 +46,7 @@ impl OpDef for SparseToDense {
         ensure!(default.elements() == 1, "a default of shape {:?}", default.shape);
         ensure!(shape.shape.len() == 1, "the shape has {} dimensions", shape.shape.len());
         let (depth, rows) = rows(&indices.shape)?;
+        ensure!(depth > 0, "indices without coordinates");
         ensure!(depth == shape.shape[0], "{depth} coordinates for {} dimensions", shape.shape[0]);
         let single = values.shape.is_empty();
         ensure!(single || values.shape[..] == [rows], "values of shape {:?} for {rows} indices", values.shape);

@@ -8,7 +8,6 @@ use crate::common::weights::Weights;
 use crate::op::{Io, NodeView};
 use crate::tensor::TensorInfo;
 use crate::{OpError, ensure};
-use ferrolite_kernels::{Isa, matvec_f32, matvec_i8};
 use ferrolite_model::TensorType::{self, Float32, Int8, UInt8};
 use ferrolite_model::schema::ActivationFunctionType;
 
@@ -87,26 +86,21 @@ pub struct Row<'a> {
     values: &'a [f32],
     quantized: &'a [i8],
     parameters: RowQuantization,
-    isa: Option<Isa>,
 }
 
 impl<'a> Row<'a> {
-    /// A row for float weights if `quantized` is empty, else one for int8 weights. Products are made in vector code if an
-    /// instruction set is given.
-    pub fn new(values: &'a [f32], quantized: &'a mut [i8], asymmetric: bool, isa: Option<Isa>) -> Row<'a> {
+    /// A row for float weights if `quantized` is empty, else one for int8 weights.
+    pub fn new(values: &'a [f32], quantized: &'a mut [i8], asymmetric: bool) -> Row<'a> {
         if quantized.is_empty() {
-            return Row { values, quantized, parameters: RowQuantization { scale: 1.0, zero_point: 0 }, isa };
+            return Row { values, quantized, parameters: RowQuantization { scale: 1.0, zero_point: 0 } };
         }
         let parameters = quantize_row(values, quantized, (0, 1, values.len()), asymmetric);
-        Row { values, quantized, parameters, isa }
+        Row { values, quantized, parameters }
     }
 
     /// Adds to each element of `out` the product of a row of `matrix` with this row.
     pub fn accumulate(&self, matrix: Weight<'_>, out: &mut [f32]) {
         let depth = self.values.len();
-        if let Some(isa) = self.isa {
-            return self.accumulate_vectors(isa, matrix, out);
-        }
         match matrix {
             Weight::Float(w) => {
                 for (r, out) in out.iter_mut().enumerate() {
@@ -129,27 +123,6 @@ impl<'a> Row<'a> {
     }
 }
 
-impl Row<'_> {
-    fn accumulate_vectors(&self, isa: Isa, matrix: Weight<'_>, out: &mut [f32]) {
-        // Sums of a part of the rows.
-        const PART: usize = 64;
-        let depth = self.values.len();
-        match matrix {
-            Weight::Float(w) => matvec_f32(isa, &w[..depth * out.len()], self.values, out),
-            Weight::Int8(w, scale) => {
-                let RowQuantization { scale: row_scale, zero_point } = self.parameters;
-                let factor = row_scale * scale;
-                let mut sums = [0; PART];
-                for (i, out) in out.chunks_mut(PART).enumerate() {
-                    let (rows, sums) = (&w[i * PART * depth..][..out.len() * depth], &mut sums[..out.len()]);
-                    matvec_i8(isa, rows, self.quantized, zero_point, sums);
-                    out.iter_mut().zip(sums).for_each(|(out, sum)| *out += *sum as f32 * factor);
-                }
-            }
-        }
-    }
-}
-
 /// Checks that an activation exists.
 pub fn check_activation(activation: ActivationFunctionType) -> Result<(), OpError> {
     ensure!(activation.variant_name().is_some(), "unknown activation {}", activation.0);
@@ -161,8 +134,8 @@ pub fn check_activation(activation: ActivationFunctionType) -> Result<(), OpErro
 pub fn activate(activation: ActivationFunctionType, x: f32) -> f32 {
     match activation {
         ActivationFunctionType::RELU => x.max(0.0),
-        ActivationFunctionType::RELU_N1_TO_1 => x.max(-1.0).min(1.0),
-        ActivationFunctionType::RELU6 => x.max(0.0).min(6.0),
+        ActivationFunctionType::RELU_N1_TO_1 => x.clamp(-1.0, 1.0),
+        ActivationFunctionType::RELU6 => x.clamp(0.0, 6.0),
         ActivationFunctionType::TANH => x.tanh(),
         ActivationFunctionType::SIGN_BIT => f32::from(u8::from(x.is_sign_negative())),
         _ => x,

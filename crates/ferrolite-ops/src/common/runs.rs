@@ -1,7 +1,7 @@
 //! Copying runs of neighbouring elements to places that are known at run time only.
 
 use crate::common::strided::copy_packed;
-use crate::common::strings::{Strings, write_strings};
+use crate::common::strings::{MAX_STRINGS, Strings, write_strings};
 use crate::tensor::{TensorMut, TensorRef};
 use crate::{OpError, ensure};
 use ferrolite_model::TensorType;
@@ -30,6 +30,7 @@ impl RunCopy {
     ) -> Result<(), OpError> {
         let len = self.len;
         if self.ty == TensorType::String {
+            ensure!(self.dst <= MAX_STRINGS, "{} strings are too many", self.dst);
             let strings = Strings::new(src.bytes)?;
             ensure!(strings.len() >= self.src, "string data is shorter than its shape");
             let mut moved: Vec<&[u8]> = vec![&[]; self.dst];

@@ -3,6 +3,9 @@
 use crate::tensor::{OutputData, Shape, TensorMut};
 use crate::{OpError, ensure};
 
+/// Most strings that a kernel makes room for: no shape tells the size of a string tensor before it is there.
+pub const MAX_STRINGS: usize = 1 << 24;
+
 /// The elements of a string tensor.
 #[derive(Clone, Copy, Debug)]
 pub struct Strings<'a> {

@@ -46,6 +46,7 @@ impl OpDef for LshProjection {
         ensure!(bits <= 32, "{bits} bits per hash");
         let items = input.shape.first().copied().unwrap_or(0);
         ensure!(items >= 1, "items of shape {:?}", input.shape);
+        ensure!(input.elements() > 0, "items of shape {:?} are empty", input.shape);
         if let Some(weights) = node.optional_input(2) {
             check_type(weights.ty, &[Float32])?;
             ensure!(weights.shape[..] == [items], "weights of shape {:?} for {items} items", weights.shape);
@@ -112,6 +113,7 @@ impl Kernel for Projection {
         let (seeds, input) = (io.input(0)?.slice::<f32>()?, io.input(1)?.bytes);
         let weights = io.optional_input(2).map(|w| w.slice::<f32>()).transpose()?;
         let item = self.item.unwrap_or(input.len() / self.items);
+        ensure!(item > 0, "{} items of {} bytes in all", self.items, input.len());
         // An item with the seed in front.
         let mut own = Vec::new();
         let key = if self.item.is_some() {

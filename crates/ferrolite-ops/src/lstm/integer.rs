@@ -15,7 +15,6 @@ use crate::common::weights::Weights;
 use crate::op::{Io, Kernel, NodeView};
 use crate::tensor::TensorInfo;
 use crate::{OpError, ensure};
-use ferrolite_kernels::{Isa, matvec_i8};
 
 /// Intermediates: the sums of the gates (with layer normalization), and the output before its projection.
 const INTERMEDIATES: usize = 5;
@@ -75,18 +74,29 @@ pub struct Projection {
     pub clip: i8,
 }
 
+impl Projection {
+    /// The output from a sum of products.
+    #[inline]
+    pub fn finish(&self, sum: i32, zero: i32) -> i8 {
+        let h = self.scale.apply(sum).saturating_add(zero).clamp(-128, 127) as i8;
+        if self.clip > 0 { h.min(self.clip).max(-self.clip) } else { h }
+    }
+}
+
 /// A factor that LiteRT has computed in float32.
 fn multiplier(factor: f32) -> Result<Multiplier, OpError> {
     Multiplier::new(f64::from(factor))
 }
 
-fn scale_of(info: &TensorInfo<'_>) -> Result<(f32, i32), OpError> {
+/// A tensor's scale, which must be positive, and zero point.
+pub fn scale_of(info: &TensorInfo<'_>) -> Result<(f32, i32), OpError> {
     let (scale, zero_point) = info.scale_zero_point()?;
     ensure!(scale.is_finite() && scale > 0.0, "tensor {:?} has scale {scale}", info.name);
     Ok((scale, zero_point))
 }
 
-fn narrow(info: &TensorInfo<'_>) -> Result<(f32, i32), OpError> {
+/// [`scale_of`] a tensor of int8.
+pub fn narrow(info: &TensorInfo<'_>) -> Result<(f32, i32), OpError> {
     let (scale, zero_point) = scale_of(info)?;
     ensure!((-128..=127).contains(&zero_point), "tensor {:?} has zero point {zero_point}", info.name);
     Ok((scale, zero_point))
@@ -161,19 +171,11 @@ impl Parameters {
     }
 }
 
-/// sums[r] = Σ w · (x − zero) over the row `r` of `w`, in vector code if an instruction set is given.
-fn products(isa: Option<Isa>, w: &[i8], x: &[i8], zero: i32, sums: &mut [i32]) {
-    let k = x.len();
-    if let Some(isa) = isa {
-        return matvec_i8(isa, &w[..k * sums.len()], x, zero, sums);
-    }
-    for (r, sum) in sums.iter_mut().enumerate() {
-        let row = w[r * k..][..k].iter().zip(x);
-        let add = |sum: i32, (&w, &x): (&i8, &i8)| {
-            sum.wrapping_add(i32::from(w).wrapping_mul(i32::from(x).wrapping_sub(zero)))
-        };
-        *sum = row.fold(0, add);
-    }
+/// bias + Σ w · (x − zero): the row of `w` that starts at `r · x.len()`.
+#[inline]
+pub fn product(w: &[i8], r: usize, x: &[i8], zero: i32, bias: i32) -> i32 {
+    let row = w[r * x.len()..][..x.len()].iter().zip(x);
+    row.fold(bias, |sum, (&w, &x)| sum.wrapping_add(i32::from(w).wrapping_mul(i32::from(x).wrapping_sub(zero))))
 }
 
 /// The nearest int16.
@@ -232,23 +234,14 @@ impl Gate {
 
 impl Bound<'_> {
     /// The gate's value in F0.
-    fn run(
-        &self,
-        p: &Parameters,
-        (x, h, c): (&[i8], &[i8], &[i16]),
-        sums: &mut [i32],
-        out: &mut [i16],
-        isa: Option<Isa>,
-    ) {
-        products(isa, self.input, x, p.input_zero, sums);
-        for (r, (out, &sum)) in out.iter_mut().zip(&*sums).enumerate() {
+    fn run(&self, p: &Parameters, x: &[i8], h: &[i8], c: &[i16], out: &mut [i16]) {
+        for (r, out) in out.iter_mut().enumerate() {
             // With layer normalization the bias comes after it.
             let bias = if self.norm.is_some() { 0 } else { self.bias[r] };
-            *out = saturate(self.gate.input_scale.apply(sum.wrapping_add(bias)));
-        }
-        products(isa, self.recurrent, h, p.output_zero, sums);
-        for (out, &sum) in out.iter_mut().zip(&*sums) {
-            *out = saturate(self.gate.recurrent_scale.apply(sum).saturating_add((*out).into()));
+            let from_input = product(self.input, r, x, p.input_zero, bias);
+            let sum = saturate(self.gate.input_scale.apply(from_input));
+            let from_state = product(self.recurrent, r, h, p.output_zero, 0);
+            *out = saturate(self.gate.recurrent_scale.apply(from_state).saturating_add(sum.into()));
         }
         finish(self.gate, self.peephole, self.norm.map(|(norm, w)| (norm, w, self.bias)), c, out);
     }
@@ -263,6 +256,7 @@ fn finish(
     out: &mut [i16],
 ) {
     if let Some((scale, weights)) = peephole {
+        // All cells have one; LiteRT takes the length of the output for their number, which a projection makes another.
         for ((out, &w), &c) in out.iter_mut().zip(weights).zip(c) {
             *out = saturate(scale.apply(i32::from(w) * i32::from(c)).saturating_add((*out).into()));
         }
@@ -294,20 +288,18 @@ pub fn update_cell(c: &mut [i16], scale: i32, input: Option<&[i16]>, forget: &[i
 pub struct Reference {
     pass: Pass,
     parameters: Parameters,
-    /// Of the fast kernel, whose products are vector code.
-    isa: Option<Isa>,
 }
 
 impl Reference {
     /// Prepares the one pass of a node.
-    pub fn prepare(node: &NodeView<'_>, pass: Pass, isa: Option<Isa>) -> Result<Reference, OpError> {
-        Ok(Reference { parameters: Parameters::prepare(node, &pass.cell)?, pass, isa })
+    pub fn prepare(node: &NodeView<'_>, pass: Pass) -> Result<Reference, OpError> {
+        Ok(Reference { parameters: Parameters::prepare(node, &pass.cell)?, pass })
     }
 }
 
 impl Kernel for Reference {
     fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
-        let Reference { pass, parameters: p, isa } = self;
+        let Reference { pass, parameters: p } = self;
         let (steps, Sizes { input, cells, outputs, .. }) = (pass.steps, pass.cell.sizes);
         let mut gates = [None; 4];
         for (gate, slot) in p.gates.iter().zip(&mut gates) {
@@ -324,8 +316,6 @@ impl Kernel for Reference {
         let mut scratch = Scratch::new(&mut *io.scratch);
         let mut work = [scratch.take(cells)?, scratch.take(cells)?, scratch.take(cells)?, scratch.take(cells)?];
         let hidden = scratch.take::<i8>(cells)?;
-        let sums = scratch.take::<i32>(cells)?;
-        let projected = scratch.take::<i32>(outputs)?;
         let [h, c] = &mut io.state[..] else { return Err(OpError::invalid("state is missing")) };
         let (hs, cs) = (h.slice::<i8>()?, c.slice::<i16>()?);
         let out = io.outputs[0].slice::<i8>()?;
@@ -337,15 +327,15 @@ impl Kernel for Reference {
                 let x = &xs[row * input..][..input];
                 for (gate, out) in gates[..OUTPUT].iter().zip(&mut work) {
                     if let Some(gate) = gate {
-                        gate.run(p, (x, h, c), sums, out, *isa);
+                        gate.run(p, x, h, c, out);
                     }
                 }
                 let [i, f, g, o] = &mut work;
                 update_cell(c, p.cell_scale, gates[INPUT].map(|_| &**i), f, g, p.cell_clip);
                 if let Some(gate) = &gates[OUTPUT] {
-                    gate.run(p, (x, h, c), sums, o, *isa);
+                    gate.run(p, x, h, c, o);
                 }
-                output(p, projection, (o, c), (hidden, &mut *projected), h, *isa);
+                output(p, projection, o, c, hidden, h);
                 out[row * outputs..][..outputs].copy_from_slice(h);
             }
         }
@@ -353,14 +343,8 @@ impl Kernel for Reference {
     }
 
     fn scratch_bytes(&self) -> usize {
-        let Sizes { cells, outputs, .. } = self.pass.cell.sizes;
-        let sums = scratch_size::<i32>(cells).saturating_add(scratch_size::<i32>(outputs));
-        let gates = scratch_size::<i16>(cells).saturating_mul(4);
-        gates.saturating_add(scratch_size::<i8>(cells)).saturating_add(sums)
-    }
-
-    fn name(&self) -> &str {
-        if self.isa.is_some() { "lstm/matvec" } else { "reference" }
+        let cells = self.pass.cell.sizes.cells;
+        scratch_size::<i16>(cells).saturating_mul(4).saturating_add(scratch_size::<i8>(cells))
     }
 }
 
@@ -368,10 +352,10 @@ impl Kernel for Reference {
 fn output(
     p: &Parameters,
     projection: Option<(&Projection, &[i8], Option<&[i32]>)>,
-    (gate, c): (&[i16], &[i16]),
-    (hidden, sums): (&mut [i8], &mut [i32]),
+    gate: &[i16],
+    c: &[i16],
+    hidden: &mut [i8],
     h: &mut [i8],
-    isa: Option<Isa>,
 ) {
     let (scale, zero) = p.hidden;
     let bits = (15 + p.cell_scale) as u32;
@@ -384,12 +368,8 @@ fn output(
     };
     // LiteRT stores it with the negative zero point here, and takes that off again below.
     hidden.iter_mut().enumerate().for_each(|(k, m)| *m = value(k, -zero));
-    products(isa, weights, hidden, -zero, sums);
-    for (r, (h, sum)) in h.iter_mut().zip(sums).enumerate() {
-        let sum = sum.wrapping_add(bias.map_or(0, |bias| bias[r]));
-        *h = projection.scale.apply(sum).saturating_add(p.output_zero).clamp(-128, 127) as i8;
-        if projection.clip > 0 {
-            *h = (*h).min(projection.clip).max(-projection.clip);
-        }
+    for (r, h) in h.iter_mut().enumerate() {
+        let sum = product(weights, r, hidden, -zero, bias.map_or(0, |bias| bias[r]));
+        *h = projection.finish(sum, p.output_zero);
     }
 }

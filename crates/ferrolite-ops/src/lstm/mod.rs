@@ -1,18 +1,20 @@
 //! LSTM, UNIDIRECTIONAL_SEQUENCE_LSTM and BIDIRECTIONAL_SEQUENCE_LSTM: cells that keep their state between runs.
 //!
 //! A node is one or two passes of a [`cell::Cell`] over sequences ([`infer`]). float32 and hybrid cells are in [`real`],
-//! int8 ones in [`integer`], the basic kernel of LSTM in [`basic`].
+//! int8 ones in [`integer`] and [`integer8`], the basic kernel of LSTM in [`basic`].
 
 mod basic;
+mod cases;
 mod cell;
+mod fast;
 mod infer;
 mod integer;
+mod integer8;
 mod real;
 
 use crate::OpError;
-use crate::op::{FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use cell::{BACKWARD, FORWARD, Kind, UNIDIRECTIONAL};
-use ferrolite_kernels::Isa;
 use ferrolite_model::{BuiltinOperator, Node};
 use infer::{Pass, is_basic};
 use smallvec::{SmallVec, smallvec};
@@ -27,14 +29,23 @@ pub struct UnidirectionalSequenceLstm;
 /// BIDIRECTIONAL_SEQUENCE_LSTM.
 pub struct BidirectionalSequenceLstm;
 
-/// The kernel of the passes; the fast one has an instruction set.
-fn kernel(node: &NodeView<'_>, mut passes: Vec<Pass>, isa: Option<Isa>) -> Result<Box<dyn Kernel>, OpError> {
+fn reference(node: &NodeView<'_>, mut passes: Vec<Pass>) -> Result<Box<dyn Kernel>, OpError> {
     if passes.iter().all(|pass| pass.cell.kind != Kind::Integer) {
-        return Ok(Box::new(real::Reference::prepare(node, passes, isa)?));
+        return Ok(Box::new(real::Reference::prepare(node, passes)?));
     }
     match (passes.pop(), passes.is_empty()) {
-        (Some(pass), true) => Ok(Box::new(integer::Reference::prepare(node, pass, isa)?)),
+        (Some(pass), true) => Ok(Box::new(integer::Reference::prepare(node, pass)?)),
         _ => Err(OpError::unsupported("int8 cells in two directions")),
+    }
+}
+
+/// As [`reference`], for LSTM: its int8 cells are of two kinds, told apart by the number of intermediates.
+fn reference_of_lstm(node: &NodeView<'_>, passes: Vec<Pass>) -> Result<Box<dyn Kernel>, OpError> {
+    match passes[..] {
+        [pass] if pass.cell.kind == Kind::Integer && node.intermediates.len() == integer8::INTERMEDIATES => {
+            Ok(Box::new(integer8::Reference::prepare(node, pass)?))
+        }
+        _ => reference(node, passes),
     }
 }
 
@@ -64,15 +75,11 @@ impl OpDef for Lstm {
         if is_basic(node.options) {
             return basic::reference(node);
         }
-        kernel(node, infer::lstm(node)?, None)
+        reference_of_lstm(node, infer::lstm(node)?)
     }
 
     fn fast(&self) -> &'static [FastKernel] {
-        &[FastKernel {
-            name: "matvec",
-            supports: |node| !is_basic(node.options),
-            prepare: |node, isa| kernel(node, infer::lstm(node)?, Some(isa)),
-        }]
+        fast::LSTM
     }
 
     fn is_foldable(&self) -> bool {
@@ -91,6 +98,10 @@ impl OpDef for Lstm {
     fn macs(&self, node: &NodeView<'_>) -> u64 {
         if is_basic(node.options) { basic::macs(node) } else { macs(infer::lstm(node)) }
     }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::cases(BuiltinOperator::LSTM)
+    }
 }
 
 impl OpDef for UnidirectionalSequenceLstm {
@@ -107,15 +118,11 @@ impl OpDef for UnidirectionalSequenceLstm {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        kernel(node, infer::unidirectional(node)?, None)
+        reference(node, infer::unidirectional(node)?)
     }
 
     fn fast(&self) -> &'static [FastKernel] {
-        &[FastKernel {
-            name: "matvec",
-            supports: |_| true,
-            prepare: |node, isa| kernel(node, infer::unidirectional(node)?, Some(isa)),
-        }]
+        fast::UNIDIRECTIONAL
     }
 
     fn is_foldable(&self) -> bool {
@@ -128,6 +135,10 @@ impl OpDef for UnidirectionalSequenceLstm {
 
     fn macs(&self, node: &NodeView<'_>) -> u64 {
         macs(infer::unidirectional(node))
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::cases(BuiltinOperator::UNIDIRECTIONAL_SEQUENCE_LSTM)
     }
 }
 
@@ -145,15 +156,11 @@ impl OpDef for BidirectionalSequenceLstm {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        kernel(node, infer::bidirectional(node)?, None)
+        reference(node, infer::bidirectional(node)?)
     }
 
     fn fast(&self) -> &'static [FastKernel] {
-        &[FastKernel {
-            name: "matvec",
-            supports: |_| true,
-            prepare: |node, isa| kernel(node, infer::bidirectional(node)?, Some(isa)),
-        }]
+        fast::BIDIRECTIONAL
     }
 
     fn is_foldable(&self) -> bool {
@@ -167,5 +174,9 @@ impl OpDef for BidirectionalSequenceLstm {
 
     fn macs(&self, node: &NodeView<'_>) -> u64 {
         macs(infer::bidirectional(node))
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::cases(BuiltinOperator::BIDIRECTIONAL_SEQUENCE_LSTM)
     }
 }

@@ -9,7 +9,6 @@ use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::weights::Weights;
 use crate::op::{Io, Kernel, NodeView};
 use crate::{OpError, ensure};
-use ferrolite_kernels::{Isa, ThreadPool, Unary, unary_f32_inplace};
 use ferrolite_model::schema::ActivationFunctionType;
 
 /// The tensors of a cell, prepared.
@@ -35,8 +34,6 @@ struct Gate<'a> {
     norm: Option<&'a [f32]>,
     bias: &'a [f32],
     activation: Activation,
-    /// For activations in vector code.
-    isa: Option<Isa>,
 }
 
 #[derive(Clone, Copy)]
@@ -75,13 +72,7 @@ impl Tensors {
     }
 
     /// The weights of a gate that the cell has.
-    fn gate<'s, 'a: 's>(
-        &'s self,
-        cell: &Cell,
-        gate: usize,
-        isa: Option<Isa>,
-        io: &Io<'a>,
-    ) -> Result<Option<Gate<'s>>, OpError> {
+    fn gate<'s, 'a: 's>(&'s self, cell: &Cell, gate: usize, io: &Io<'a>) -> Result<Option<Gate<'s>>, OpError> {
         let get = |w: &'s Option<WeightInput>| w.as_ref().map(|w| w.get(io)).transpose();
         let (Some(input), Some(recurrent), Some(bias)) =
             (get(&self.input[gate])?, get(&self.recurrent[gate])?, &self.bias[gate])
@@ -96,8 +87,6 @@ impl Tensors {
             peephole: get(&self.peephole[gate])?,
             norm: self.norm[gate].as_ref().map(|norm| norm.get(io)).transpose()?,
             bias: bias.get(io)?,
-            // What is quantized again has to be equal to the last bit.
-            isa: isa.filter(|_| cell.kind == Kind::Float),
             activation: match gate {
                 CELL => Activation::Fused(cell.settings.activation),
                 _ => Activation::Logistic,
@@ -129,13 +118,9 @@ impl Gate<'_> {
             normalize(out);
             out.iter_mut().zip(norm).zip(self.bias).for_each(|((out, norm), bias)| *out = *out * norm + bias);
         }
-        match (self.activation, self.isa) {
-            (Activation::Logistic, Some(isa)) => unary_f32_inplace(&ThreadPool::new(1), isa, Unary::Logistic, out),
-            (Activation::Fused(ActivationFunctionType::TANH), Some(isa)) => {
-                unary_f32_inplace(&ThreadPool::new(1), isa, Unary::Tanh, out);
-            }
-            (Activation::Logistic, None) => out.iter_mut().for_each(|x| *x = logistic(*x)),
-            (Activation::Fused(f), _) => out.iter_mut().for_each(|x| *x = activate(f, *x)),
+        match self.activation {
+            Activation::Logistic => out.iter_mut().for_each(|x| *x = logistic(*x)),
+            Activation::Fused(f) => out.iter_mut().for_each(|x| *x = activate(f, *x)),
         }
     }
 }
@@ -192,41 +177,35 @@ impl<'a> Work<'a> {
 /// A kernel for all passes of a node.
 pub struct Reference {
     passes: Vec<(Pass, Tensors)>,
-    /// Of the fast kernel, whose products are vector code.
-    isa: Option<Isa>,
 }
 
 impl Reference {
     /// Prepares the passes of a node.
-    pub fn prepare(node: &NodeView<'_>, passes: Vec<Pass>, isa: Option<Isa>) -> Result<Reference, OpError> {
+    pub fn prepare(node: &NodeView<'_>, passes: Vec<Pass>) -> Result<Reference, OpError> {
         let prepared = passes.into_iter().map(|pass| {
             let tensors = Tensors::prepare(node, &pass.cell)?;
             Ok((pass, tensors))
         });
-        Ok(Reference { passes: prepared.collect::<Result<_, OpError>>()?, isa })
+        Ok(Reference { passes: prepared.collect::<Result<_, OpError>>()? })
     }
 }
 
 impl Kernel for Reference {
     fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
-        self.passes.iter().try_for_each(|(pass, tensors)| run_pass(pass, tensors, self.isa, io))
+        self.passes.iter().try_for_each(|(pass, tensors)| run_pass(pass, tensors, io))
     }
 
     fn scratch_bytes(&self) -> usize {
         self.passes.iter().map(|(pass, _)| Work::bytes(&pass.cell)).max().unwrap_or(0)
     }
-
-    fn name(&self) -> &str {
-        if self.isa.is_some() { "lstm/matvec" } else { "reference" }
-    }
 }
 
-fn run_pass(pass: &Pass, tensors: &Tensors, isa: Option<Isa>, io: &mut Io<'_>) -> Result<(), OpError> {
+fn run_pass(pass: &Pass, tensors: &Tensors, io: &mut Io<'_>) -> Result<(), OpError> {
     let Pass { cell, steps, .. } = pass;
     let Sizes { input, aux: aux_len, cells, outputs } = cell.sizes;
     let mut gates = [None; 4];
     for (gate, slot) in gates.iter_mut().enumerate() {
-        *slot = tensors.gate(cell, gate, isa, io)?;
+        *slot = tensors.gate(cell, gate, io)?;
     }
     let projection = tensors.projection.as_ref().map(|w| w.get(io)).transpose()?;
     let projection_bias = tensors.projection_bias.as_ref().map(|b| b.get(io)).transpose()?;
@@ -238,13 +217,14 @@ fn run_pass(pass: &Pass, tensors: &Tensors, isa: Option<Isa>, io: &mut Io<'_>) -
     let (hs, cs) = (h[0].slice::<f32>()?, c[0].slice::<f32>()?);
     let out = io.outputs[pass.output].slice::<f32>()?;
     ensure!(hs.len() == steps.batch * outputs && cs.len() == steps.batch * cells, "state of another size");
+    // A sequence has its own states also where LiteRT mixes them up: in batch-major, merged outputs.
     for b in 0..steps.batch {
         let (h, c) = (&mut hs[b * outputs..][..outputs], &mut cs[b * cells..][..cells]);
         for t in pass.times() {
             let row = steps.row(b, t);
             let x = &xs[row * input..][..input];
             let aux = auxs.map(|aux| &aux[row * aux_len..][..aux_len]);
-            step(cell, &gates, (projection, projection_bias), (x, aux), (h, c), &mut work, isa);
+            step(cell, &gates, (projection, projection_bias), (x, aux), (h, c), &mut work);
             out[row * pass.stride + pass.offset..][..outputs].copy_from_slice(h);
         }
     }
@@ -258,12 +238,11 @@ fn step(
     (x, aux): (&[f32], Option<&[f32]>),
     (h, c): (&mut [f32], &mut [f32]),
     work: &mut Work<'_>,
-    isa: Option<Isa>,
 ) {
     let settings = &cell.settings;
-    let x = Row::new(x, work.x, settings.asymmetric, isa);
-    let aux = aux.map(|aux| Row::new(aux, work.aux, settings.asymmetric, isa));
-    let h_row = Row::new(h, work.h, settings.asymmetric, isa);
+    let x = Row::new(x, work.x, settings.asymmetric);
+    let aux = aux.map(|aux| Row::new(aux, work.aux, settings.asymmetric));
+    let h_row = Row::new(h, work.h, settings.asymmetric);
     let [i, f, g, o] = &mut work.gates;
     let run = |gate: usize, c: &[f32], out: &mut [f32]| {
         if let Some(gate) = &gates[gate] {
@@ -279,28 +258,16 @@ fn step(
     }
     clip(c, settings.cell_clip);
     run(OUTPUT, c, o);
-    if let (Some(isa), ActivationFunctionType::TANH, Kind::Float) = (isa, settings.activation, cell.kind) {
-        // The input gate has done its part.
-        i.copy_from_slice(c);
-        unary_f32_inplace(&ThreadPool::new(1), isa, Unary::Tanh, i);
-        o.iter_mut().zip(&**i).for_each(|(o, c)| *o *= c);
-    } else {
-        blend(settings.activation, g, c, o);
+    for (k, o) in o.iter_mut().enumerate() {
+        // Without an activation LiteRT's output is made of the cell gate, which is where it would write the activated state.
+        let none = settings.activation == ActivationFunctionType::NONE;
+        *o *= if none { g[k] } else { activate(settings.activation, c[k]) };
     }
     let Some(projection) = projection else { return h.copy_from_slice(o) };
     match projection_bias {
         Some(bias) => h.copy_from_slice(bias),
         None => h.fill(0.0),
     }
-    Row::new(o, work.projected, settings.asymmetric, isa).accumulate(projection, h);
+    Row::new(o, work.projected, settings.asymmetric).accumulate(projection, h);
     clip(h, settings.proj_clip);
-}
-
-/// The output: the output gate times the activated cell state.
-fn blend(activation: ActivationFunctionType, g: &[f32], c: &[f32], o: &mut [f32]) {
-    for (k, o) in o.iter_mut().enumerate() {
-        // Without an activation LiteRT's output is made of the cell gate, which is where it would write the activated state.
-        let none = activation == ActivationFunctionType::NONE;
-        *o *= if none { g[k] } else { activate(activation, c[k]) };
-    }
 }

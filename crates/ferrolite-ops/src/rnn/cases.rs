@@ -32,7 +32,7 @@ fn case(
     fused_activation_function: A,
     i: usize,
 ) -> Option<Case> {
-    let (time_major, merge_outputs) = (i % 2 == 0, i % 3 == 0);
+    let (time_major, merge_outputs) = (i.is_multiple_of(2), i.is_multiple_of(3));
     let mut b = CaseBuilder::new(i + 1);
     let scale: Scale = (ty == Int8).then_some((0.3 / 127.0 / (units as f32).sqrt(), 0));
     let size = 0.5 / (units as f32).sqrt();

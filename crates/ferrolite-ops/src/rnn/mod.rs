@@ -7,8 +7,7 @@ mod infer;
 mod reference;
 
 use crate::OpError;
-use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
-use ferrolite_kernels::Isa;
+use crate::op::{Case, InferResult, Kernel, NodeView, OpDef, OpId};
 use ferrolite_model::{BuiltinOperator, Node};
 use infer::Passes;
 use smallvec::SmallVec;
@@ -32,15 +31,6 @@ pub const UNIDIRECTIONAL_SEQUENCE_RNN: RnnOp =
 pub const BIDIRECTIONAL_SEQUENCE_RNN: RnnOp =
     RnnOp { op: BuiltinOperator::BIDIRECTIONAL_SEQUENCE_RNN, passes: infer::bidirectional, states: &[4, 8] };
 
-/// The kernel of a node's passes; the fast one has an instruction set.
-fn kernel(
-    node: &NodeView<'_>,
-    passes: fn(&NodeView<'_>) -> Passes,
-    isa: Option<Isa>,
-) -> Result<Box<dyn Kernel>, OpError> {
-    Ok(Box::new(reference::Reference::prepare(node, passes(node)?, isa)?))
-}
-
 impl OpDef for RnnOp {
     fn id(&self) -> OpId {
         OpId::Builtin(self.op)
@@ -56,24 +46,7 @@ impl OpDef for RnnOp {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        kernel(node, self.passes, None)
-    }
-
-    fn fast(&self) -> &'static [FastKernel] {
-        macro_rules! table {
-            ($passes:path) => {
-                &[FastKernel {
-                    name: "matvec",
-                    supports: |_| true,
-                    prepare: |node, isa| kernel(node, $passes, Some(isa)),
-                }]
-            };
-        }
-        match self.op {
-            BuiltinOperator::RNN => table!(infer::rnn),
-            BuiltinOperator::UNIDIRECTIONAL_SEQUENCE_RNN => table!(infer::unidirectional),
-            _ => table!(infer::bidirectional),
-        }
+        Ok(Box::new(reference::Reference::prepare(node, (self.passes)(node)?)?))
     }
 
     fn is_foldable(&self) -> bool {
