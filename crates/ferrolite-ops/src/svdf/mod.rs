@@ -10,7 +10,7 @@ mod cases;
 mod reference;
 
 use crate::common::recurrent::{check_activation, expect_shape, expect_type, is_hybrid};
-use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::{OpError, ensure};
 use ferrolite_model::TensorType::{Float32, Int8, Int16, Int32};
 use ferrolite_model::schema::{ActivationFunctionType, SVDFOptionsT};
@@ -128,7 +128,15 @@ impl OpDef for Svdf {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        reference::reference(node, problem(node)?)
+        reference::kernel(node, problem(node)?, None)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        &[FastKernel {
+            name: "matvec",
+            supports: |_| true,
+            prepare: |node, isa| reference::kernel(node, problem(node)?, Some(isa)),
+        }]
     }
 
     fn is_foldable(&self) -> bool {

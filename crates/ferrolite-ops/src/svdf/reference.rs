@@ -1,7 +1,7 @@
 //! The specification.
 
 use super::{BIAS, FEATURE, Kind, Problem, STATE, TIME};
-use crate::common::linear::{Run, per_tensor};
+use crate::common::linear::per_tensor;
 use crate::common::recurrent::{Row, WeightInput, activate};
 use crate::common::requant::Multiplier;
 use crate::common::scratch::{Scratch, scratch_size};
@@ -9,21 +9,49 @@ use crate::common::weights::Weights;
 use crate::op::{Io, Kernel, NodeView};
 use crate::tensor::{Element, TensorInfo};
 use crate::{OpError, ensure};
+use ferrolite_kernels::{Isa, matvec_i8};
 use ferrolite_model::TensorType::Int8;
 
-pub fn reference(node: &NodeView<'_>, p: Problem) -> Result<Box<dyn Kernel>, OpError> {
+/// The kernel; the fast one has an instruction set.
+pub fn kernel(node: &NodeView<'_>, p: Problem, isa: Option<Isa>) -> Result<Box<dyn Kernel>, OpError> {
     match (p.kind, node.input(STATE)?.ty) {
-        (Kind::Integer, Int8) => integer::<i8>(node, p, per_tensor(node.input(STATE)?)?.1),
-        (Kind::Integer, _) => integer::<i16>(node, p, 0),
-        _ => real(node, p),
+        (Kind::Integer, Int8) => integer::<i8>(node, p, per_tensor(node.input(STATE)?)?.1, isa),
+        (Kind::Integer, _) => integer::<i16>(node, p, 0, isa),
+        _ => real(node, p, isa),
     }
 }
 
-fn real(node: &NodeView<'_>, p: Problem) -> Result<Box<dyn Kernel>, OpError> {
+/// A kernel with scratch memory and a name.
+struct Named<F> {
+    name: &'static str,
+    scratch: usize,
+    run: F,
+}
+
+impl<F: Fn(&mut Io<'_>) -> Result<(), OpError> + Send + Sync> Kernel for Named<F> {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        (self.run)(io)
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        self.scratch
+    }
+
+    fn name(&self) -> &str {
+        self.name
+    }
+}
+
+fn name(isa: Option<Isa>) -> &'static str {
+    if isa.is_some() { "svdf/matvec" } else { "reference" }
+}
+
+fn real(node: &NodeView<'_>, p: Problem, isa: Option<Isa>) -> Result<Box<dyn Kernel>, OpError> {
     let (feature, time) = (WeightInput::prepare(node, FEATURE)?, WeightInput::prepare(node, TIME)?);
     let bias = node.optional_input(BIAS).map(|info| Weights::<f32>::prepare(BIAS, info)).transpose()?;
     let quantized = if p.kind == Kind::Hybrid { p.input } else { 0 };
-    Ok(Box::new(Run {
+    Ok(Box::new(Named {
+        name: name(isa),
         scratch: scratch_size::<i8>(quantized).saturating_add(scratch_size::<f32>(p.filters)),
         run: move |io: &mut Io<'_>| {
             let (feature, time) = (feature.get(io)?, time.get(io)?);
@@ -37,7 +65,7 @@ fn real(node: &NodeView<'_>, p: Problem) -> Result<Box<dyn Kernel>, OpError> {
             let out = io.outputs[0].slice::<f32>()?;
             for b in 0..p.batch {
                 latest.fill(0.0);
-                Row::new(&xs[b * p.input..][..p.input], quantized, p.asymmetric).accumulate(feature, latest);
+                Row::new(&xs[b * p.input..][..p.input], quantized, p.asymmetric, isa).accumulate(feature, latest);
                 let memories = &mut state[b * p.filters * p.memory..][..p.filters * p.memory];
                 for unit in 0..p.units {
                     let mut sum = 0.0;
@@ -92,7 +120,12 @@ impl Remembered for i16 {
     }
 }
 
-fn integer<T: Remembered>(node: &NodeView<'_>, p: Problem, state_zero: i32) -> Result<Box<dyn Kernel>, OpError> {
+fn integer<T: Remembered>(
+    node: &NodeView<'_>,
+    p: Problem,
+    state_zero: i32,
+    isa: Option<Isa>,
+) -> Result<Box<dyn Kernel>, OpError> {
     let scale = |info: &TensorInfo<'_>| info.scale_zero_point().map(|(scale, _)| scale);
     let (x, y) = (node.input(0)?, node.output(0)?);
     let ((x_scale, x_zero), (y_scale, y_zero)) = (per_tensor(x)?, per_tensor(y)?);
@@ -103,12 +136,14 @@ fn integer<T: Remembered>(node: &NodeView<'_>, p: Problem, state_zero: i32) -> R
     let to_output = Multiplier::new(f64::from(state_scale * scale(time)? / y_scale))?;
     let (feature, time) = (Weights::<i8>::prepare(FEATURE, feature)?, Weights::<T>::prepare(TIME, time)?);
     let bias = node.optional_input(BIAS).map(|info| Weights::<i32>::prepare(BIAS, info)).transpose()?;
-    Ok(Box::new(Run {
-        scratch: 0,
+    Ok(Box::new(Named {
+        name: name(isa),
+        scratch: scratch_size::<i32>(p.filters),
         run: move |io: &mut Io<'_>| {
             let (feature, time) = (feature.get(io)?, time.get(io)?);
             let bias = bias.as_ref().map(|bias| bias.get(io)).transpose()?;
             let xs = io.input(0)?.slice::<i8>()?;
+            let projected = Scratch::new(&mut *io.scratch).take::<i32>(p.filters)?;
             let Some(state) = io.state.first_mut() else { return Err(OpError::invalid("state is missing")) };
             let state = state.slice::<T>()?;
             ensure!(state.len() == p.batch * p.filters * p.memory, "state of another size");
@@ -116,14 +151,21 @@ fn integer<T: Remembered>(node: &NodeView<'_>, p: Problem, state_zero: i32) -> R
             for b in 0..p.batch {
                 let x = &xs[b * p.input..][..p.input];
                 let memories = &mut state[b * p.filters * p.memory..][..p.filters * p.memory];
+                match isa {
+                    Some(isa) => matvec_i8(isa, &feature[..p.filters * p.input], x, x_zero, projected),
+                    None => {
+                        for (filter, projected) in projected.iter_mut().enumerate() {
+                            let row = feature[filter * p.input..][..p.input].iter().zip(x);
+                            *projected = row.fold(0i32, |sum, (&w, &x)| {
+                                sum.wrapping_add(i32::from(w).wrapping_mul(i32::from(x).wrapping_sub(x_zero)))
+                            });
+                        }
+                    }
+                }
                 for unit in 0..p.units {
                     let mut sum = bias.map_or(0, |bias| bias[unit]);
                     for filter in unit * p.rank..(unit + 1) * p.rank {
-                        let row = feature[filter * p.input..][..p.input].iter().zip(x);
-                        let projected = row.fold(0i32, |sum, (&w, &x)| {
-                            sum.wrapping_add(i32::from(w).wrapping_mul(i32::from(x).wrapping_sub(x_zero)))
-                        });
-                        let latest: i32 = T::saturate(to_state.apply(projected)).into();
+                        let latest: i32 = T::saturate(to_state.apply(projected[filter])).into();
                         let memory = &mut memories[filter * p.memory..][..p.memory];
                         // A zero point is added to what has been saturated, and wraps.
                         shift_in(memory, T::wrap(latest.wrapping_add(state_zero)));
