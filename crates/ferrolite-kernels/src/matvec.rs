@@ -8,6 +8,18 @@ use crate::simd::{F32v, I32v};
 const ROWS: usize = 4;
 
 #[inline(always)]
+unsafe fn load_real<V: F32v>(p: *const f32, n: usize) -> V {
+    // SAFETY: the contract of the vector traits.
+    unsafe { if n == V::N { V::load(p) } else { V::load_n(p, n) } }
+}
+
+#[inline(always)]
+unsafe fn load_int<V: I32v>(p: *const i8, n: usize) -> V {
+    // SAFETY: the contract of the vector traits.
+    unsafe { if n == V::N { V::load_i8(p) } else { V::load_i8_n(p, n) } }
+}
+
+#[inline(always)]
 unsafe fn real_rows<V: F32v, const R: usize>(w: *const f32, x: *const f32, k: usize, out: *mut f32) {
     // SAFETY: `w` is good for `R` rows of `k`, `x` for `k`, `out` for `R` elements.
     unsafe {
@@ -15,10 +27,9 @@ unsafe fn real_rows<V: F32v, const R: usize>(w: *const f32, x: *const f32, k: us
         let mut i = 0;
         while i < k {
             let n = (k - i).min(V::N);
-            let load = |p: *const f32| if n == V::N { V::load(p) } else { V::load_n(p, n) };
-            let v = load(x.add(i));
+            let v = load_real::<V>(x.add(i), n);
             for (r, sum) in sums.iter_mut().enumerate() {
-                *sum = load(w.add(r * k + i)).fma(v, *sum);
+                *sum = load_real::<V>(w.add(r * k + i), n).fma(v, *sum);
             }
             i += n;
         }
@@ -63,16 +74,15 @@ unsafe fn int_rows<V: I32v, const R: usize>(w: *const i8, x: *const i8, k: usize
         let mut i = 0;
         while i < k {
             let n = (k - i).min(V::N);
-            let load = |p: *const i8| if n == V::N { V::load_i8(p) } else { V::load_i8_n(p, n) };
             // Lanes that are not there have weights of 0.
-            let v = load(x.add(i)).sub(zeros);
+            let v = load_int::<V>(x.add(i), n).sub(zeros);
             for (r, sum) in sums.iter_mut().enumerate() {
-                *sum = load(w.add(r * k + i)).mul(v).add(*sum);
+                *sum = load_int::<V>(w.add(r * k + i), n).mul(v).add(*sum);
             }
             i += n;
         }
         for (r, sum) in sums.into_iter().enumerate() {
-            let mut lanes = [0i32; 64];
+            let mut lanes = [0i32; 16];
             sum.store(lanes.as_mut_ptr());
             *out.add(r) = lanes[..V::N].iter().fold(0, |a, &x| a.wrapping_add(x));
         }

@@ -53,15 +53,17 @@ unsafe fn columns_with<V: F32v, W: With>(x: *const f32, rows: usize, cols: usize
     unsafe {
         let mut c = 0;
         while c + 4 * V::N <= cols {
-            let at = |i: usize| c + i * V::N;
-            let mut a: [V; 4] = std::array::from_fn(|i| V::load(acc.add(at(i))));
+            let mut a = [V::splat(0.0); 4];
+            for (i, a) in a.iter_mut().enumerate() {
+                *a = V::load(acc.add(c + i * V::N));
+            }
             for r in 0..rows {
                 for (i, a) in a.iter_mut().enumerate() {
-                    *a = W::with(*a, V::load(x.add(r * cols + at(i))));
+                    *a = W::with(*a, V::load(x.add(r * cols + c + i * V::N)));
                 }
             }
             for (i, a) in a.into_iter().enumerate() {
-                a.store(acc.add(at(i)));
+                a.store(acc.add(c + i * V::N));
             }
             c += 4 * V::N;
         }

@@ -177,6 +177,32 @@ impl Real for u8 {
     }
 }
 
+/// Corners in the order (low, low), (high, low), (low, high), (high, high) of (y, x), already weighted over y.
+#[inline(always)]
+unsafe fn blend_real<F: F32v>([ll, hl, lh, hh]: [F; 4], x: F) -> F {
+    // SAFETY: the contract of the vector traits.
+    unsafe {
+        let rest = F::splat(1.0).sub(x);
+        ll.mul(rest).add(hl.mul(rest)).add(lh.mul(x)).add(hh.mul(x))
+    }
+}
+
+#[inline(always)]
+unsafe fn load_i8<V: I32v>(p: *const i8, n: usize) -> V {
+    // SAFETY: the contract of the vector traits.
+    unsafe { if n == V::N { V::load_i8(p) } else { V::load_i8_n(p, n) } }
+}
+
+/// Both sums have 10 fraction bits; the result has none and is a byte.
+#[inline(always)]
+unsafe fn blend_int<V: I32v>(low: V, high: V, x: V) -> V {
+    // SAFETY: the contract of the vector traits.
+    unsafe {
+        let sum = low.mul(V::splat(1024).sub(x)).add(high.mul(x));
+        sum.shr_round(V::splat(20)).max(V::splat(-128)).min(V::splat(127))
+    }
+}
+
 #[inline(always)]
 unsafe fn real<V: I32v, T: Real>(l: Line<f32>, low: *const T, high: *const T, buffer: *mut f32, out: *mut T) {
     // SAFETY: see `Bilinear::run`.
@@ -187,17 +213,11 @@ unsafe fn real<V: I32v, T: Real>(l: Line<f32>, low: *const T, high: *const T, bu
             T::load::<V>(low.add(i), left).mul(a).store(p.add(i));
             T::load::<V>(high.add(i), left).mul(b).store(q.add(i));
         });
-        let one = V::F::splat(1.0);
-        let blend = |corners: [V::F; 4], x: V::F| {
-            let rest = one.sub(x);
-            let [ll, hl, lh, hh] = corners;
-            ll.mul(rest).add(hl.mul(rest)).add(lh.mul(x)).add(hh.mul(x))
-        };
         if l.c < FEW {
             lanes!(l.pixels * l.c, V::N, |i, left| {
                 let (lo, hi) = (l.low.add(i), l.high.add(i));
                 let corners = [V::gather_f32(p, lo), V::gather_f32(q, lo), V::gather_f32(p, hi), V::gather_f32(q, hi)];
-                T::store::<V>(blend(corners, V::F::load(l.at.add(i))), out.add(i), left);
+                T::store::<V>(blend_real(corners, V::F::load(l.at.add(i))), out.add(i), left);
             });
             return;
         }
@@ -208,7 +228,7 @@ unsafe fn real<V: I32v, T: Real>(l: Line<f32>, low: *const T, high: *const T, bu
                 let (lo, hi) = (lo + i, hi + i);
                 let corners =
                     [V::F::load(p.add(lo)), V::F::load(q.add(lo)), V::F::load(p.add(hi)), V::F::load(q.add(hi))];
-                T::store::<V>(blend(corners, x), out.add(i), left);
+                T::store::<V>(blend_real(corners, x), out.add(i), left);
             });
         }
     }
@@ -239,20 +259,14 @@ unsafe fn int_i8<V: I32v>(l: Line<i32>, low: *const i8, high: *const i8, buffer:
     // SAFETY: see `Bilinear::run`.
     unsafe {
         let (a, b) = (V::splat(1024i32.wrapping_sub(l.y)), V::splat(l.y));
-        let load = |p: *const i8, n: usize| if n == V::N { V::load_i8(p) } else { V::load_i8_n(p, n) };
         lanes!(l.n, V::N, |i, left| {
-            load(low.add(i), left).mul(a).add(load(high.add(i), left).mul(b)).store(buffer.add(i));
+            let (x, y) = (load_i8::<V>(low.add(i), left), load_i8::<V>(high.add(i), left));
+            x.mul(a).add(y.mul(b)).store(buffer.add(i));
         });
-        let (all, twenty) = (V::splat(1024), V::splat(20));
-        let (least, most) = (V::splat(-128), V::splat(127));
-        let blend = |low: V, high: V, x: V| {
-            let sum = low.mul(all.sub(x)).add(high.mul(x));
-            sum.shr_round(twenty).max(least).min(most)
-        };
         if l.c < FEW {
             lanes!(l.pixels * l.c, V::N, |i, left| {
                 let (lo, hi) = (V::gather(buffer, l.low.add(i)), V::gather(buffer, l.high.add(i)));
-                blend(lo, hi, V::load(l.at.add(i))).store_i8_n(out.add(i), left);
+                blend_int(lo, hi, V::load(l.at.add(i))).store_i8_n(out.add(i), left);
             });
             return;
         }
@@ -260,7 +274,7 @@ unsafe fn int_i8<V: I32v>(l: Line<i32>, low: *const i8, high: *const i8, buffer:
             let (lo, hi) = (*l.low.add(pixel) as usize, *l.high.add(pixel) as usize);
             let (x, out) = (V::splat(*l.at.add(pixel)), out.add(pixel * l.c));
             lanes!(l.c, V::N, |i, left| {
-                blend(V::load(buffer.add(lo + i)), V::load(buffer.add(hi + i)), x).store_i8_n(out.add(i), left);
+                blend_int(V::load(buffer.add(lo + i)), V::load(buffer.add(hi + i)), x).store_i8_n(out.add(i), left);
             });
         }
     }

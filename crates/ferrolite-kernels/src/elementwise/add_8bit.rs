@@ -43,11 +43,18 @@ unsafe fn load<V: I32v>(signed: bool, x: *const u8, still: bool, i: usize, n: us
     }
 }
 
+/// x times a factor.
+#[inline(always)]
+unsafe fn scale<V: I32v>(x: V, (multiplier, e): (i32, i32)) -> V {
+    // A function rather than a closure: `inline(always)` makes sure that it gets the instruction set of its caller.
+    // SAFETY: the contract of the vector traits.
+    unsafe { x.high_mul(V::splat(multiplier)).shr_round(V::splat(e)) }
+}
+
 #[inline(always)]
 unsafe fn add<V: I32v>(p: &Add8Bit, a: (*const u8, bool), b: (*const u8, bool), out: *mut u8, n: usize) {
     // SAFETY: the output is good for `n` bytes, operands as `load` says.
     unsafe {
-        let scale = |x: V, (m, e): (i32, i32)| x.high_mul(V::splat(m)).shr_round(V::splat(e));
         let twenty = V::splat(20);
         let (lo, hi) = (V::splat(p.range.0), V::splat(p.range.1));
         let mut i = 0;

@@ -5,7 +5,15 @@
 pub fn copy_run(src: &[u8], dst: &mut [u8]) {
     const STEP: usize = 16;
     let n = dst.len();
-    if !(STEP..=16 * STEP).contains(&n) || src.len() != n {
+    match n {
+        4 => return fixed::<4>(src, dst),
+        8 => return fixed::<8>(src, dst),
+        16 => return fixed::<16>(src, dst),
+        32 => return fixed::<32>(src, dst),
+        _ => {}
+    }
+    // From three steps on a call is as fast.
+    if !(STEP..3 * STEP).contains(&n) || src.len() != n {
         dst.copy_from_slice(src);
         return;
     }
@@ -14,7 +22,14 @@ pub fn copy_run(src: &[u8], dst: &mut [u8]) {
     for (to, from) in to.iter_mut().zip(from) {
         *to = *from;
     }
-    if let (Some(to), Some(from)) = (dst.last_chunk_mut::<STEP>(), src.last_chunk::<STEP>()) {
+    if !n.is_multiple_of(STEP) {
+        fixed::<STEP>(&src[n - STEP..], &mut dst[n - STEP..]);
+    }
+}
+
+#[inline(always)]
+fn fixed<const N: usize>(src: &[u8], dst: &mut [u8]) {
+    if let (Some(to), Some(from)) = (dst.first_chunk_mut::<N>(), src.first_chunk::<N>()) {
         *to = *from;
     }
 }
