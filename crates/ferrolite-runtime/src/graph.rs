@@ -122,9 +122,9 @@ impl Graph {
             let shapes: Vec<_> = inputs.iter().map(Argument::shape).enumerate().collect();
             self.resize_inputs(engine, &shapes)?;
         }
-        for i in 0..inputs.len() {
+        for (i, input) in inputs.iter_mut().enumerate() {
             let id = self.definition().inputs[i];
-            match &mut inputs[i] {
+            match input {
                 Argument::Copied(tensor) => self.set_bytes(id, tensor.bytes)?,
                 Argument::Lent(value) => self.exchange(id, &mut value.bytes)?,
             }
