@@ -7,10 +7,11 @@
 //! state of int8.
 
 mod cases;
+mod fast;
 mod reference;
 
 use crate::common::recurrent::{check_activation, expect_shape, expect_type, is_hybrid};
-use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::{OpError, ensure};
 use ferrolite_model::TensorType::{Float32, Int8, Int16, Int32};
 use ferrolite_model::schema::{ActivationFunctionType, SVDFOptionsT};
@@ -129,6 +130,10 @@ impl OpDef for Svdf {
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         reference::reference(node, problem(node)?)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        fast::FAST
     }
 
     fn is_foldable(&self) -> bool {

@@ -2,12 +2,12 @@
 
 use super::{BIAS, FEATURE, Kind, Problem, STATE, TIME};
 use crate::common::linear::{Run, per_tensor};
-use crate::common::recurrent::{Row, WeightInput, activate};
+use crate::common::recurrent::{Row, Weight, WeightInput, activate};
 use crate::common::requant::Multiplier;
 use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::weights::Weights;
 use crate::op::{Io, Kernel, NodeView};
-use crate::tensor::{Element, TensorInfo};
+use crate::tensor::Element;
 use crate::{OpError, ensure};
 use ferrolite_model::TensorType::Int8;
 
@@ -39,21 +39,32 @@ fn real(node: &NodeView<'_>, p: Problem) -> Result<Box<dyn Kernel>, OpError> {
                 latest.fill(0.0);
                 Row::new(&xs[b * p.input..][..p.input], quantized, p.asymmetric).accumulate(feature, latest);
                 let memories = &mut state[b * p.filters * p.memory..][..p.filters * p.memory];
-                for unit in 0..p.units {
-                    let mut sum = 0.0;
-                    for filter in unit * p.rank..(unit + 1) * p.rank {
-                        let memory = &mut memories[filter * p.memory..][..p.memory];
-                        shift_in(memory, latest[filter]);
-                        let products = memory.iter().enumerate();
-                        sum += products.fold(0.0, |sum, (k, x)| sum + time.real(filter * p.memory + k) * x);
-                    }
-                    let y = sum + bias.map_or(0.0, |bias| bias[unit]);
-                    out[b * p.units + unit] = activate(p.activation, y);
-                }
+                remember(&p, latest, time, bias, memories, &mut out[b * p.units..][..p.units]);
             }
             Ok(())
         },
     }))
+}
+
+/// Shifts the latest projections of one sequence into its memories, and computes its outputs.
+pub fn remember(
+    p: &Problem,
+    latest: &[f32],
+    time: Weight<'_>,
+    bias: Option<&[f32]>,
+    memories: &mut [f32],
+    out: &mut [f32],
+) {
+    for (unit, out) in out.iter_mut().enumerate() {
+        let mut sum = 0.0;
+        for filter in unit * p.rank..(unit + 1) * p.rank {
+            let memory = &mut memories[filter * p.memory..][..p.memory];
+            shift_in(memory, latest[filter]);
+            let products = memory.iter().enumerate();
+            sum += products.fold(0.0, |sum, (k, x)| sum + time.real(filter * p.memory + k) * x);
+        }
+        *out = activate(p.activation, sum + bias.map_or(0.0, |bias| bias[unit]));
+    }
 }
 
 /// Drops the oldest value.
@@ -65,7 +76,7 @@ fn shift_in<T: Copy>(memory: &mut [T], latest: T) {
 }
 
 /// Elements of an integer state.
-trait Remembered: Element + Into<i32> + Send + Sync {
+pub trait Remembered: Element + Into<i32> + Send + Sync {
     /// The nearest value.
     fn saturate(x: i32) -> Self;
     /// The low bits.
@@ -92,16 +103,66 @@ impl Remembered for i16 {
     }
 }
 
+/// Scale factors and zero points of an int8 node.
+#[derive(Clone, Copy)]
+pub struct Scales {
+    to_state: Multiplier,
+    to_output: Multiplier,
+    /// Zero point of the input.
+    pub x_zero: i32,
+    state_zero: i32,
+    y_zero: i32,
+}
+
+impl Scales {
+    /// Those of a node whose state has this zero point.
+    pub fn prepare(node: &NodeView<'_>, state_zero: i32) -> Result<Scales, OpError> {
+        let scale = |index: usize| Ok::<f32, OpError>(node.input(index)?.scale_zero_point()?.0);
+        let ((x_scale, x_zero), (y_scale, y_zero)) = (per_tensor(node.input(0)?)?, per_tensor(node.output(0)?)?);
+        let state_scale = scale(STATE)?;
+        Ok(Scales {
+            // In float32, as LiteRT does.
+            to_state: Multiplier::new(f64::from(x_scale * scale(FEATURE)? / state_scale))?,
+            to_output: Multiplier::new(f64::from(state_scale * scale(TIME)? / y_scale))?,
+            x_zero,
+            state_zero,
+            y_zero,
+        })
+    }
+
+    /// Shifts the latest projections of one sequence into its memories, and computes its outputs.
+    pub fn remember<T: Remembered>(
+        &self,
+        p: &Problem,
+        projected: impl Fn(usize) -> i32,
+        time: &[T],
+        bias: Option<&[i32]>,
+        memories: &mut [T],
+        out: &mut [i8],
+    ) {
+        for (unit, out) in out.iter_mut().enumerate() {
+            let mut sum = bias.map_or(0, |bias| bias[unit]);
+            for filter in unit * p.rank..(unit + 1) * p.rank {
+                let latest: i32 = T::saturate(self.to_state.apply(projected(filter))).into();
+                let memory = &mut memories[filter * p.memory..][..p.memory];
+                // A zero point is added to what has been saturated, and wraps.
+                shift_in(memory, T::wrap(latest.wrapping_add(self.state_zero)));
+                let products = memory.iter().zip(&time[filter * p.memory..][..p.memory]);
+                sum = products.fold(sum, |sum, (&x, &w)| {
+                    let (x, w): (i32, i32) = (x.into(), w.into());
+                    sum.wrapping_add(w.wrapping_mul(x.wrapping_sub(self.state_zero)))
+                });
+            }
+            let y = self.to_output.apply(sum).saturating_add(self.y_zero);
+            *out = y.clamp(-128, 127) as i8;
+        }
+    }
+}
+
 fn integer<T: Remembered>(node: &NodeView<'_>, p: Problem, state_zero: i32) -> Result<Box<dyn Kernel>, OpError> {
-    let scale = |info: &TensorInfo<'_>| info.scale_zero_point().map(|(scale, _)| scale);
-    let (x, y) = (node.input(0)?, node.output(0)?);
-    let ((x_scale, x_zero), (y_scale, y_zero)) = (per_tensor(x)?, per_tensor(y)?);
-    let (feature, time) = (node.input(FEATURE)?, node.input(TIME)?);
-    let state_scale = scale(node.input(STATE)?)?;
-    // In float32, as LiteRT does.
-    let to_state = Multiplier::new(f64::from(x_scale * scale(feature)? / state_scale))?;
-    let to_output = Multiplier::new(f64::from(state_scale * scale(time)? / y_scale))?;
-    let (feature, time) = (Weights::<i8>::prepare(FEATURE, feature)?, Weights::<T>::prepare(TIME, time)?);
+    let scales = Scales::prepare(node, state_zero)?;
+    let feature = Weights::<i8>::prepare(FEATURE, node.input(FEATURE)?)?;
+    let time = Weights::<T>::prepare(TIME, node.input(TIME)?)?;
     let bias = node.optional_input(BIAS).map(|info| Weights::<i32>::prepare(BIAS, info)).transpose()?;
     Ok(Box::new(Run {
         scratch: 0,
@@ -115,27 +176,14 @@ fn integer<T: Remembered>(node: &NodeView<'_>, p: Problem, state_zero: i32) -> R
             let out = io.outputs[0].slice::<i8>()?;
             for b in 0..p.batch {
                 let x = &xs[b * p.input..][..p.input];
+                let projected = |filter: usize| {
+                    let row = feature[filter * p.input..][..p.input].iter().zip(x);
+                    row.fold(0i32, |sum, (&w, &x)| {
+                        sum.wrapping_add(i32::from(w).wrapping_mul(i32::from(x).wrapping_sub(scales.x_zero)))
+                    })
+                };
                 let memories = &mut state[b * p.filters * p.memory..][..p.filters * p.memory];
-                for unit in 0..p.units {
-                    let mut sum = bias.map_or(0, |bias| bias[unit]);
-                    for filter in unit * p.rank..(unit + 1) * p.rank {
-                        let row = feature[filter * p.input..][..p.input].iter().zip(x);
-                        let projected = row.fold(0i32, |sum, (&w, &x)| {
-                            sum.wrapping_add(i32::from(w).wrapping_mul(i32::from(x).wrapping_sub(x_zero)))
-                        });
-                        let latest: i32 = T::saturate(to_state.apply(projected)).into();
-                        let memory = &mut memories[filter * p.memory..][..p.memory];
-                        // A zero point is added to what has been saturated, and wraps.
-                        shift_in(memory, T::wrap(latest.wrapping_add(state_zero)));
-                        let products = memory.iter().zip(&time[filter * p.memory..][..p.memory]);
-                        sum = products.fold(sum, |sum, (&x, &w)| {
-                            let (x, w): (i32, i32) = (x.into(), w.into());
-                            sum.wrapping_add(w.wrapping_mul(x.wrapping_sub(state_zero)))
-                        });
-                    }
-                    let y = to_output.apply(sum).saturating_add(y_zero);
-                    out[b * p.units + unit] = y.clamp(-128, 127) as i8;
-                }
+                scales.remember(&p, projected, time, bias, memories, &mut out[b * p.units..][..p.units]);
             }
             Ok(())
         },
