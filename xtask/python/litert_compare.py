@@ -31,6 +31,10 @@ LITERT_WRONG = [
         r"batch_matmul__hybrid\w+?__\d+__([2-9]|\d\d+)__\d+__\d+__by",
         "hybrid matrix products mix up the scales of several matrices per batch",
     ),
+    (
+        r"local_response_normalization",
+        "the reference kernel leaves out the last channel of the neighbourhood",
+    ),
 ]
 
 
@@ -76,6 +80,10 @@ def difference(got, want):
         return f"{got.dtype}{got.shape}, not {want.dtype}{want.shape}"
     if want.size == 0:
         return None
+    if want.dtype.kind == "c":
+        # The two parts of each number.
+        real = np.empty(0, want.dtype).real.dtype
+        got, want = np.ascontiguousarray(got).view(real), np.ascontiguousarray(want).view(real)
     if want.dtype.kind != "f":
         wrong = int((got != want).sum())
         return f"{wrong} of {want.size} elements differ" if wrong else None
@@ -88,9 +96,13 @@ def difference(got, want):
     return f"off by {error / largest:.2g} of the largest" if error > FLOAT_BOUND * largest else None
 
 
-def check(binary, path, interpreter, rounds):
+def check(binary, path, default, rounds):
     for seed in range(rounds):
+        # A fresh one each time: random operators and variables go on from one invocation to the next.
+        interpreter = peer(path, default)
         rng = np.random.RandomState(seed)
+        # Every run of ours starts from cleared variables.
+        interpreter.reset_all_variables()
         inputs = [random_input(rng, d) for d in interpreter.get_input_details()]
         for d, x in zip(interpreter.get_input_details(), inputs):
             interpreter.set_tensor(d["index"], x)
@@ -126,13 +138,13 @@ def main():
             skipped += 1
             continue
         try:
-            interpreter = peer(path, args.default)
+            peer(path, args.default)
         except (ValueError, RuntimeError) as error:
             print(f"skipped: {name} (LiteRT: {' '.join(str(error).split())[:160]})")
             skipped += 1
             continue
         try:
-            why = check(args.ferrolite, path, interpreter, args.inputs)
+            why = check(args.ferrolite, path, args.default, args.inputs)
         except NotImplementedError as error:
             print(f"skipped: {name} ({error})")
             skipped += 1

@@ -13,10 +13,12 @@ mod gemm;
 mod gemm_f32;
 mod gemm_i8;
 mod isa;
+mod matvec;
 mod mem;
 pub mod pool;
 mod pool2d;
 mod quantize;
+mod reduce;
 pub mod requant;
 mod resize;
 mod simd;
@@ -34,12 +36,14 @@ pub use gemm::{ConvShape, Layout};
 pub use gemm_f32::{EpilogueF32, PackF32, PackedF32, PackedF32Ref, conv2d_f32, gemm_f32, kernels_f32};
 pub use gemm_i8::{ColumnsI8, OutI8, PackI8, PackedI8, PackedI8Ref, conv2d_i8, gemm_i8, kernels_i8};
 pub use isa::{Isa, Level};
+pub use matvec::{matvec_f32, matvec_i8};
 pub use pool::ThreadPool;
 pub use pool2d::{avg_pool2d_f32, avg_pool2d_i8, max_pool2d_f32, max_pool2d_i8};
 pub use quantize::{
     dequantize_i8_f32, f16_to_f32, f16_to_f32_scalar, lut_i8, min_max_f32, quantize_f32_i8, quantize_rows_asymmetric,
     quantize_rows_symmetric,
 };
+pub use reduce::{Fold, reduce_columns_f32, reduce_row_f32, sum_columns_8bit, sum_row_8bit};
 pub use resize::{Between, Bilinear};
 pub use train::{
     Adam, Sgd, adam_step, avg_pool2d_grad, axpy, clamp_grad, col2im, conv2d_weight_grad, conv2d_weight_grad_kernel,

@@ -64,11 +64,7 @@ pub(crate) struct Line<A> {
 impl<A: Pod> Bilinear<A> {
     /// Plans the interpolation of images of `h × w` pixels with `c` channels. `None` if a row has too many elements, or a
     /// coordinate is outside of the image.
-    pub fn new(
-        (h, w, c): (usize, usize, usize),
-        rows: Vec<Between<A>>,
-        columns: &[Between<A>],
-    ) -> Option<Bilinear<A>> {
+    pub fn new((h, w, c): (usize, usize, usize), rows: Vec<Between<A>>, columns: &[Between<A>]) -> Option<Bilinear<A>> {
         let inside = |b: &Between<A>, n: usize| b.low < n && b.high < n;
         let fits = w.checked_mul(c)? < i32::MAX as usize / 2 && rows.iter().all(|b| inside(b, h));
         if c == 0 || !fits || !columns.iter().all(|b| inside(b, w)) {
@@ -200,8 +196,7 @@ unsafe fn real<V: I32v, T: Real>(l: Line<f32>, low: *const T, high: *const T, bu
         if l.c < FEW {
             lanes!(l.pixels * l.c, V::N, |i, left| {
                 let (lo, hi) = (l.low.add(i), l.high.add(i));
-                let corners =
-                    [V::gather_f32(p, lo), V::gather_f32(q, lo), V::gather_f32(p, hi), V::gather_f32(q, hi)];
+                let corners = [V::gather_f32(p, lo), V::gather_f32(q, lo), V::gather_f32(p, hi), V::gather_f32(q, hi)];
                 T::store::<V>(blend(corners, V::F::load(l.at.add(i))), out.add(i), left);
             });
             return;

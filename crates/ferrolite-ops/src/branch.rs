@@ -1,9 +1,10 @@
 //! IF, STABLEHLO_CASE and STABLEHLO_COMPOSITE: each runs one of the subgraphs that it names.
 
-use crate::common::calls::{call, check_callee, check_single, open_outputs};
-use crate::op::{InferResult, Io, Kernel, NodeView, OpDef, OpId};
+use crate::common::calls::{call, callee_shapes, check_callee, check_single, outputs};
+use crate::common::cases;
+use crate::op::{Case, InferResult, Io, Kernel, NodeView, OpDef, OpId};
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, BuiltinOptions2, TensorType, schema};
 use std::ops::RangeInclusive;
 
 /// An operator that runs a subgraph of its choice.
@@ -55,8 +56,13 @@ impl OpDef for Branch {
         if let Some(ty) = self.choice {
             check_single(node.input(0)?, &[ty])?;
         }
-        self.branches(node)?;
-        Ok(open_outputs(node))
+        let mut branches = self.branches(node)?;
+        branches.sort_unstable();
+        branches.dedup();
+        let mut shapes = branches.into_iter().map(|branch| callee_shapes(node, branch, self.first()));
+        let first = shapes.next().flatten();
+        let is_same = first.is_some() && shapes.all(|other| other == first);
+        Ok(outputs(node, first.filter(|_| is_same)))
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
@@ -65,6 +71,45 @@ impl OpDef for Branch {
 
     fn is_foldable(&self) -> bool {
         false
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        use BuiltinOperator as B;
+        let shapes: [&[i32]; 2] = [&[], &[2, 3]];
+        let types = [TensorType::Float32, TensorType::Int32];
+        let all = types.into_iter().flat_map(|ty| shapes.map(|shape| (ty, shape)));
+        let case = |(ty, shape): (TensorType, &[i32])| {
+            let pair: [cases::Spec<'_>; 2] = [(ty, shape, None); 2];
+            let mut inputs: Vec<cases::Spec<'_>> = self.choice.map(|ty| (ty, &[][..], None)).into_iter().collect();
+            inputs.extend(pair);
+            let name = format!("{ty} {shape:?}");
+            let mut case = cases::case2(name, self.op, &inputs, &pair[..1], |b| {
+                let mut branch = |op| cases::one_node(b, op, BuiltinOptions::NONE, &pair);
+                let branches = [branch(B::MAXIMUM), branch(B::MINIMUM)];
+                match self.op {
+                    B::STABLEHLO_CASE => {
+                        let branch_subgraph_indices = Some(branches.to_vec());
+                        let options = schema::StablehloCaseOptionsT { branch_subgraph_indices };
+                        BuiltinOptions2::StablehloCaseOptions(Box::new(options))
+                    }
+                    B::STABLEHLO_COMPOSITE => {
+                        let options = schema::StableHLOCompositeOptionsT {
+                            name: Some("largest".to_owned()),
+                            decomposition_subgraph_index: branches[0],
+                            ..Default::default()
+                        };
+                        BuiltinOptions2::StableHLOCompositeOptions(Box::new(options))
+                    }
+                    _ => BuiltinOptions2::NONE,
+                }
+            })?;
+            if self.op == B::IF {
+                let options = schema::IfOptionsT { then_subgraph_index: 1, else_subgraph_index: 2 };
+                case.model.subgraphs[0].nodes[0].options = BuiltinOptions::IfOptions(Box::new(options));
+            }
+            Some(case)
+        };
+        all.filter_map(case).collect()
     }
 }
 

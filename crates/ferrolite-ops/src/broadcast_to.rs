@@ -1,11 +1,12 @@
 //! BROADCAST_TO: dimensions of 1 repeated to a given shape.
 
+use crate::common::cases::{MOVED, moved};
 use crate::common::moves::{self, Moves, block_copy};
 use crate::common::strided::{StridedCopy, dims, elements, fixed_size, index_input, strides};
-use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
-use ferrolite_model::BuiltinOperator;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -44,6 +45,17 @@ impl OpDef for BroadcastTo {
 
     fn fast(&self) -> &'static [FastKernel] {
         block_copy!(copies)
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        const SHAPES: [(&[i32], &[i32]); 5] =
+            [(&[1], &[7]), (&[3, 1], &[2, 3, 33]), (&[1, 5], &[40, 5]), (&[], &[2, 3]), (&[2, 1, 4, 1], &[2, 3, 4, 5])];
+        let cases = SHAPES.iter().flat_map(|&(shape, to)| {
+            let options = BuiltinOptions::BroadcastToOptions(Box::default());
+            let rank = [to.len() as i32];
+            moved(BuiltinOperator::BROADCAST_TO, &options, MOVED, shape, &[(&rank, to)], &[to])
+        });
+        cases.collect()
     }
 
     fn quantize(&self) -> Option<QuantRule> {

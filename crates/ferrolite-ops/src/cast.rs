@@ -3,12 +3,14 @@
 //! Floats go to integers towards zero and saturate, NaN to the largest value; integers wrap; complex numbers lose their
 //! imaginary part. Source: LiteRT `kernels/cast.cc`.
 
+use crate::common::cases::case;
 use crate::common::elementwise::unary;
 use crate::common::packed;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::tensor::Element;
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::schema::CastOptionsT;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use half::{bf16, f16};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
@@ -182,5 +184,23 @@ impl OpDef for Cast {
             TensorType::Int4 | TensorType::UInt4 | TensorType::Int2 => from_packed(input.ty, to, input.elements()),
             ty => Err(OpError::unsupported(format!("from {ty}"))),
         }
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        use TensorType::{Bool, Float32, Int8, Int16, Int32, Int64, UInt8};
+        let types = [Float32, Int8, UInt8, Int16, Int32, Int64, Bool];
+        let mut all = Vec::new();
+        for from in types {
+            for to in types {
+                for shape in [&[37][..], &[3, 41, 71]] {
+                    let options = CastOptionsT { in_data_type: from.to_schema(), out_data_type: to.to_schema() };
+                    let options = BuiltinOptions::CastOptions(Box::new(options));
+                    let inputs = [(from, shape, None)];
+                    let name = format!("{from} {to} {shape:?}");
+                    all.extend(case(name, BuiltinOperator::CAST, options, &inputs, (to, shape, None)));
+                }
+            }
+        }
+        all
     }
 }

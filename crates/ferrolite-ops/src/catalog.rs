@@ -18,6 +18,47 @@ impl Catalog {
     }
 
     /// Adds an operator; it goes before a builtin one of the same name.
+    ///
+    /// ```
+    /// use ferrolite_ops::op::{InferResult, reference};
+    /// use ferrolite_ops::{Catalog, Inferred, Kernel, NodeView, OpDef, OpError, OpId};
+    /// use std::ops::RangeInclusive;
+    ///
+    /// /// The custom operator `Cube`: each value to the third power.
+    /// struct Cube;
+    ///
+    /// impl OpDef for Cube {
+    ///     fn id(&self) -> OpId {
+    ///         OpId::Custom("Cube")
+    ///     }
+    ///
+    ///     fn versions(&self) -> RangeInclusive<i32> {
+    ///         1..=1
+    ///     }
+    ///
+    ///     fn infer(&self, node: &NodeView<'_>) -> InferResult {
+    ///         node.expect(1..=1, 1)?;
+    ///         let x = node.input(0)?;
+    ///         Ok([Inferred { ty: x.ty, shape: Some(x.shape.clone()) }].into_iter().collect())
+    ///     }
+    ///
+    ///     fn reference(&self, _: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
+    ///         reference(|io| {
+    ///             let x = io.input(0)?.slice::<f32>()?;
+    ///             io.outputs[0].slice::<f32>()?.iter_mut().zip(x).for_each(|(y, x)| *y = x * x * x);
+    ///             Ok(())
+    ///         })
+    ///     }
+    /// }
+    ///
+    /// let catalog = Catalog::builtin().with(Cube);
+    /// # let code = ferrolite_model::OperatorCode {
+    /// #     builtin: ferrolite_model::BuiltinOperator::CUSTOM,
+    /// #     custom: Some("Cube".into()),
+    /// #     version: 1,
+    /// # };
+    /// # assert!(catalog.find(&code).is_some());
+    /// ```
     pub fn with(mut self, op: impl OpDef + 'static) -> Catalog {
         self.own.insert(0, Arc::new(op));
         self

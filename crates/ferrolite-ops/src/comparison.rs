@@ -4,14 +4,15 @@
 //! Source: LiteRT `kernels/comparisons.cc`, `reference/comparisons.h`.
 
 use crate::common::broadcast::{Broadcast, binary, broadcast_shape};
+use crate::common::cases::case;
 use crate::common::elementwise::{Quantized, is_quantized};
 use crate::common::requant::Multiplier;
 use crate::common::strings::Strings;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::quantize::{OutputRule, QuantRule};
 use crate::tensor::Element;
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -128,6 +129,34 @@ impl OpDef for Comparison {
         }
     }
 
+    fn cases(&self) -> Vec<Case> {
+        use TensorType::{Bool, Float32, Int8, Int32, Int64, UInt8};
+        let options = match self.relation {
+            Relation::Equal => BuiltinOptions::EqualOptions(Box::default()),
+            Relation::NotEqual => BuiltinOptions::NotEqualOptions(Box::default()),
+            Relation::Less => BuiltinOptions::LessOptions(Box::default()),
+            Relation::LessEqual => BuiltinOptions::LessEqualOptions(Box::default()),
+            Relation::Greater => BuiltinOptions::GreaterOptions(Box::default()),
+            Relation::GreaterEqual => BuiltinOptions::GreaterEqualOptions(Box::default()),
+        };
+        let mut all = Vec::new();
+        for ty in [Float32, Int8, UInt8, Int32, Int64, Bool] {
+            if ty == Bool && !self.relation.is_equality() {
+                continue;
+            }
+            let scales = match ty {
+                Int8 => [Some((0.04, -7)), Some((0.03, 11))],
+                UInt8 => [Some((0.04, 120)), Some((0.03, 140))],
+                _ => [None; 2],
+            };
+            for (a, b, to) in SHAPES {
+                let inputs = [(ty, a, scales[0]), (ty, b, scales[1])];
+                all.extend(case(format!("{ty} {a:?} {b:?}"), self.op, options.clone(), &inputs, (Bool, to, None)));
+            }
+        }
+        all
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule { output: OutputRule::NotQuantized, int16: false, ..QuantRule::BINARY })
     }
@@ -149,3 +178,12 @@ fn strings(node: &NodeView<'_>, equal: bool) -> Result<Box<dyn Kernel>, OpError>
         Ok(())
     })
 }
+
+/// Shapes that are compared, and what they broadcast to.
+const SHAPES: [(&[i32], &[i32], &[i32]); 5] = [
+    (&[4, 33], &[4, 33], &[4, 33]),
+    (&[5, 70], &[], &[5, 70]),
+    (&[33], &[3, 4, 33], &[3, 4, 33]),
+    (&[8, 1, 40], &[1, 6, 40], &[8, 6, 40]),
+    (&[1], &[1], &[1]),
+];

@@ -9,6 +9,7 @@ use crate::{OpError, ensure};
 use ferrolite_model::TensorType::Float32;
 use ferrolite_model::schema::{Padding, TransposeConvOptionsT};
 use ferrolite_model::{BuiltinOptions, ModelBuilder};
+use smallvec::SmallVec;
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -51,8 +52,10 @@ fn as_transpose_conv<T>(
         custom_options: None,
         model: node.model,
         subgraph: node.subgraph,
+        callees: node.callees,
         inputs: IN_ORDER.iter().map(|i| i.and_then(|i| node.optional_input(i)).cloned()).collect(),
         outputs: node.outputs.iter().cloned().collect(),
+        intermediates: SmallVec::new(),
     })
 }
 

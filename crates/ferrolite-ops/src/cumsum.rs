@@ -1,10 +1,12 @@
 //! CUMSUM: running sums along a dimension.
 
+use crate::common::cases::moved;
 use crate::common::strided::{axis, elements, index_input, known, scalar_index};
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::tensor::Element;
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::schema::CumsumOptionsT;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -43,6 +45,21 @@ impl OpDef for Cumsum {
             TensorType::Int32 => sums(node, i32::wrapping_add),
             _ => sums(node, i64::wrapping_add),
         }
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let types = [TensorType::Float32, TensorType::Int32, TensorType::Int64];
+        let shapes: [(&[i32], i32); 4] = [(&[9], 0), (&[4, 33], 1), (&[4, 33], 0), (&[2, 3, 4, 5], -2)];
+        let mut all = Vec::new();
+        for (exclusive, reverse) in [(false, false), (true, false), (false, true), (true, true)] {
+            let options = BuiltinOptions::CumsumOptions(Box::new(CumsumOptionsT { exclusive, reverse }));
+            for (shape, axis) in shapes {
+                let cases = moved(BuiltinOperator::CUMSUM, &options, &types, shape, &[(&[], &[axis])], &[shape]);
+                let name = format!("{axis} {exclusive} {reverse}");
+                all.extend(cases.into_iter().map(|case| Case { name: format!("{} {name}", case.name), ..case }));
+            }
+        }
+        all
     }
 }
 

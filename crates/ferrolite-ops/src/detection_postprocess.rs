@@ -6,6 +6,7 @@
 use crate::common::boxes::{corners, intersection_over_union};
 use crate::common::elementwise::check_type;
 use crate::common::flex::FlexOptions;
+use crate::common::partial_sort::partial_sort;
 use crate::common::scratch::{Scratch, scratch_size};
 use crate::op::{Case, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
 use crate::tensor::{TensorInfo, TensorRef};
@@ -135,7 +136,8 @@ impl OpDef for DetectionPostProcess {
                     ("max_detections", FlexItem::Int(detections.into())),
                     ("max_classes_per_detection", FlexItem::Int(per_detection)),
                     ("use_regular_nms", FlexItem::Bool(regular)),
-                    ("nms_score_threshold", FlexItem::Float(0.1)),
+                    // All scores count: LiteRT does not write rows that nothing was detected for.
+                    ("nms_score_threshold", FlexItem::Float(-1.0)),
                     ("nms_iou_threshold", FlexItem::Float(0.5)),
                     ("num_classes", FlexItem::Int(classes.into())),
                     ("y_scale", FlexItem::Float(10.0)),
@@ -350,7 +352,7 @@ impl Kernel for Detect {
             for (row, &at) in order[..count].iter().enumerate() {
                 let of = |class: u32| score(at as usize, class as usize);
                 classes.iter_mut().zip(0..).for_each(|(c, i)| *c = i);
-                classes.sort_unstable_by(|&a, &b| descending(of(a), of(b)).then(a.cmp(&b)));
+                partial_sort(classes, columns, |a, b| of(a) > of(b));
                 classes.iter().take(columns).enumerate().for_each(|(i, &class)| put(row * columns + i, at, class));
             }
         }

@@ -1,12 +1,13 @@
 //! EXPAND_DIMS: inserts a dimension of size 1.
 
 use crate::OpError;
+use crate::common::cases::{MOVED, moved};
 use crate::common::moves_grad;
 use crate::common::strided::{axis, index_input, scalar_index, view_kernel};
 use crate::gradient::Gradient;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
-use ferrolite_model::BuiltinOperator;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -39,6 +40,16 @@ impl OpDef for ExpandDims {
 
     fn gradient(&self) -> Option<Gradient> {
         Some(moves_grad::view)
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        const AXES: [(&[i32], i32, &[i32]); 4] =
+            [(&[5, 7], 0, &[1, 5, 7]), (&[5, 7], 1, &[5, 1, 7]), (&[5, 7], -1, &[5, 7, 1]), (&[], 0, &[1])];
+        let cases = AXES.iter().flat_map(|&(shape, axis, to)| {
+            let options = BuiltinOptions::ExpandDimsOptions(Box::default());
+            moved(BuiltinOperator::EXPAND_DIMS, &options, MOVED, shape, &[(&[], &[axis])], &[to])
+        });
+        cases.collect()
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -1,11 +1,12 @@
 //! FILL and ZEROS_LIKE: tensors of one value.
 
+use crate::common::cases::{MOVED, Operand, moved, node, typical};
 use crate::common::moves::{self, Moves, block_copy};
 use crate::common::strided::{StridedCopy, dims, fixed_size, index_input};
-use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
-use ferrolite_model::BuiltinOperator;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -39,6 +40,21 @@ impl OpDef for Fill {
         block_copy!(copies)
     }
 
+    fn cases(&self) -> Vec<Case> {
+        const SHAPES: [&[i32]; 4] = [&[7], &[3, 33], &[2, 3, 4, 5], &[1]];
+        let mut all = Vec::new();
+        for &ty in MOVED {
+            for shape in SHAPES {
+                let rank = [shape.len() as i32];
+                let operands = [Operand::Index(&rank, shape), Operand::Data((ty, &[], typical(ty)))];
+                let options = BuiltinOptions::FillOptions(Box::default());
+                let output = (ty, shape, typical(ty));
+                all.extend(node(format!("{ty} {shape:?}"), BuiltinOperator::FILL, options, &operands, &[output]));
+            }
+        }
+        all
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule { activations: Some(&[1]), ..QuantRule::SAME_SCALE })
     }
@@ -69,6 +85,15 @@ impl OpDef for ZerosLike {
             io.outputs[0].bytes().fill(0);
             Ok(())
         })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let options = BuiltinOptions::ZerosLikeOptions(Box::default());
+        let types = [TensorType::Float32, TensorType::Int32, TensorType::Int64];
+        let shapes: [&[i32]; 3] = [&[7], &[3, 33], &[]];
+        let cases =
+            shapes.iter().flat_map(|shape| moved(BuiltinOperator::ZEROS_LIKE, &options, &types, shape, &[], &[shape]));
+        cases.collect()
     }
 }
 

@@ -22,7 +22,9 @@ const HANDLE: &[TensorType] = &[TensorType::Resource];
 
 /// Key and value types of a HASHTABLE and its handle.
 fn described(node: &NodeView<'_>) -> Result<(TensorType, TensorType, i32), OpError> {
-    let Some(options) = node.options.as_hashtable_options() else { return Err(OpError::invalid("options are missing")) };
+    let Some(options) = node.options.as_hashtable_options() else {
+        return Err(OpError::invalid("options are missing"));
+    };
     let ty = |ty| TensorType::from_schema(ty).ok_or_else(|| OpError::invalid("an unknown element type"));
     Ok((ty(options.key_dtype)?, ty(options.value_dtype)?, options.table_id))
 }

@@ -1,12 +1,13 @@
 //! L2_NORMALIZATION: rows (the last dimension) divided by their Euclidean norm.
 
+use crate::common::cases::case;
 use crate::common::inverse_sqrt::inverse_sqrt;
 use crate::common::requant::Multiplier;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::quantize::{OutputRule, QuantRule};
 use crate::{OpError, ensure};
 use ferrolite_model::schema::ActivationFunctionType;
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -84,6 +85,23 @@ impl OpDef for L2Normalization {
                 Ok(())
             }),
         }
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let mut all = Vec::new();
+        for (ty, input, output) in [
+            (TensorType::Float32, None, None),
+            (TensorType::Int8, Some((0.02, -5)), Some((1.0 / 128.0, 0))),
+            (TensorType::UInt8, Some((0.02, 120)), Some((1.0 / 128.0, 128))),
+        ] {
+            for shape in [&[1, 33][..], &[4, 128], &[2, 3, 4, 5], &[7]] {
+                let options = BuiltinOptions::L2NormOptions(Box::default());
+                let name = format!("{ty} {shape:?}");
+                let inputs = [(ty, shape, input)];
+                all.extend(case(name, BuiltinOperator::L2_NORMALIZATION, options, &inputs, (ty, shape, output)));
+            }
+        }
+        all
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -102,6 +102,7 @@ operators! {
     random: [RANDOM_UNIFORM, RANDOM_STANDARD_NORMAL, Multinomial],
     range: [Range],
     reduce: [MEAN, SUM, REDUCE_MAX, REDUCE_MIN, REDUCE_PROD, REDUCE_ANY, REDUCE_ALL],
+    reduce_window: [ReduceWindow, StablehloReduceWindow],
     relu: [RELU, RELU6, RELU_N1_TO_1, RELU_0_TO_1],
     reshape: [Reshape],
     resize_bilinear: [ResizeBilinear],
@@ -109,6 +110,7 @@ operators! {
     reverse_sequence: [ReverseSequence],
     reverse_v2: [ReverseV2],
     rfft2d: [Rfft2d],
+    rng_bit_generator: [RngBitGenerator],
     rnn: [RNN, UNIDIRECTIONAL_SEQUENCE_RNN, BIDIRECTIONAL_SEQUENCE_RNN],
     scatter_nd: [ScatterNd],
     segment: [SegmentSum, UNSORTED_SEGMENT_SUM, UNSORTED_SEGMENT_PROD, UNSORTED_SEGMENT_MAX, UNSORTED_SEGMENT_MIN],
@@ -128,6 +130,12 @@ operators! {
     split: [Split, SplitV],
     squared_difference: [SquaredDifference],
     squeeze: [Squeeze],
+    stablehlo_elementwise: [
+        STABLEHLO_ADD, STABLEHLO_MULTIPLY, STABLEHLO_MAXIMUM, STABLEHLO_MINIMUM, STABLEHLO_AND, STABLEHLO_SHIFT_LEFT
+    ],
+    stablehlo_gather: [StablehloGather],
+    stablehlo_pad: [StablehloPad],
+    stablehlo_scatter: [StablehloScatter],
     strided_slice: [StridedSlice],
     svdf: [Svdf],
     tile: [Tile],

@@ -1,10 +1,11 @@
 //! LOGICAL_AND, LOGICAL_OR (with broadcasting) and LOGICAL_NOT.
 
 use crate::common::broadcast::{binary, broadcast_shape};
+use crate::common::cases::{self, case};
 use crate::common::elementwise::{check_type, infer_unary, unary};
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -43,6 +44,21 @@ impl OpDef for Logical {
         let f = self.f;
         binary(node, move |a: u8, b: u8| u8::from(f(a != 0, b != 0)))
     }
+
+    fn cases(&self) -> Vec<Case> {
+        let options = match self.op {
+            BuiltinOperator::LOGICAL_AND => BuiltinOptions::LogicalAndOptions(Box::default()),
+            _ => BuiltinOptions::LogicalOrOptions(Box::default()),
+        };
+        let mut all = Vec::new();
+        for (a, b, to) in
+            [(&[4, 33][..], &[4, 33][..], &[4, 33][..]), (&[5, 70], &[], &[5, 70]), (&[8, 1], &[6], &[8, 6])]
+        {
+            let inputs = [(TensorType::Bool, a, None), (TensorType::Bool, b, None)];
+            all.extend(case(format!("{a:?} {b:?}"), self.op, options.clone(), &inputs, (TensorType::Bool, to, None)));
+        }
+        all
+    }
 }
 
 impl OpDef for LogicalNot {
@@ -60,5 +76,10 @@ impl OpDef for LogicalNot {
 
     fn reference(&self, _node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         unary(|x: u8| u8::from(x == 0))
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let options = BuiltinOptions::LogicalNotOptions(Box::default());
+        cases::unary(BuiltinOperator::LOGICAL_NOT, &options, &[(TensorType::Bool, None)])
     }
 }

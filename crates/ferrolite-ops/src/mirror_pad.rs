@@ -1,12 +1,13 @@
 //! MIRROR_PAD: a border that mirrors the tensor.
 
+use crate::common::cases::{MOVED, moved};
 use crate::common::strided::{Step, StridedCopy, elements, fixed_size, known, strides};
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::pad::{padded_shape, paddings};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
-use ferrolite_model::BuiltinOperator;
-use ferrolite_model::schema::MirrorPadMode;
+use ferrolite_model::schema::{MirrorPadMode, MirrorPadOptionsT};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -89,6 +90,27 @@ impl OpDef for MirrorPad {
             }
             copies.iter().try_for_each(|copy| copy.run_bytes(input.bytes, output))
         })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        const PADS: [(&[i32], &[i32]); 5] = [
+            (&[9], &[3, 5]),
+            (&[5, 6], &[1, 2, 3, 0]),
+            (&[1, 9, 10, 3], &[0, 0, 1, 1, 2, 2, 0, 0]),
+            (&[4, 33], &[2, 1, 0, 0]),
+            (&[3, 3, 3], &[1, 1, 1, 1, 1, 1]),
+        ];
+        let mut all = Vec::new();
+        for mode in [MirrorPadMode::REFLECT, MirrorPadMode::SYMMETRIC] {
+            let options = BuiltinOptions::MirrorPadOptions(Box::new(MirrorPadOptionsT { mode }));
+            for (shape, pads) in PADS {
+                let to: Vec<i32> = (0..shape.len()).map(|d| shape[d] + pads[2 * d] + pads[2 * d + 1]).collect();
+                let table = [shape.len() as i32, 2];
+                let cases = moved(BuiltinOperator::MIRROR_PAD, &options, MOVED, shape, &[(&table, pads)], &[&to]);
+                all.extend(cases.into_iter().map(|case| Case { name: format!("{} {mode:?}", case.name), ..case }));
+            }
+        }
+        all
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -1,11 +1,13 @@
 //! ONE_HOT: indices to vectors that are on at the index and off elsewhere.
 
+use crate::common::cases::{Operand, node};
 use crate::common::strided::{axis, elements, fixed_size, index_input, scalar_index};
-use crate::op::{InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
 use crate::pad::fill;
 use crate::tensor::TensorRef;
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::schema::OneHotOptionsT;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -55,6 +57,26 @@ impl OpDef for OneHot {
             inner: elements(&indices.shape[at..])?,
             indices: elements(&indices.shape)?,
         }))
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let mut all = Vec::new();
+        for &ty in &[TensorType::Float32, TensorType::Int8, TensorType::UInt8, TensorType::Int32, TensorType::Int64] {
+            for (shape, depth, axis) in [(&[5][..], 7, -1), (&[2, 3], 4, 1), (&[2, 3], 4, 0), (&[33], 100, -1)] {
+                let n: i32 = shape.iter().product();
+                // Some outside of the range, which gives only off values.
+                let picks: Vec<i32> = (0..n).map(|i| (i * 5) % (depth + 2) - 1).collect();
+                let mut to = shape.to_vec();
+                to.insert(if axis == -1 { shape.len() } else { axis as usize }, depth);
+                let value = Operand::Data((ty, &[], None));
+                let depth = [depth];
+                let operands = [Operand::Index(shape, &picks), Operand::Index(&[], &depth), value, value];
+                let options = BuiltinOptions::OneHotOptions(Box::new(OneHotOptionsT { axis }));
+                let name = format!("{ty} {shape:?} {depth:?} {axis}");
+                all.extend(node(name, BuiltinOperator::ONE_HOT, options, &operands, &[(ty, &to, None)]));
+            }
+        }
+        all
     }
 }
 

@@ -56,12 +56,20 @@ pub struct NodeView<'a> {
     pub model: &'a Model,
     /// Index of the node's own subgraph.
     pub subgraph: usize,
+    /// Shapes of other subgraphs, if they can be asked for.
+    pub callees: Option<&'a dyn Callees>,
     /// Inputs; `None` where an optional one is left out.
     pub inputs: SmallVec<[Option<TensorInfo<'a>>; 4]>,
     /// Outputs: types and quantization from the model. Their shapes are the inferred ones when a kernel is prepared.
     pub outputs: SmallVec<[TensorInfo<'a>; 2]>,
     /// Tensors internal to the node: types and quantization from the model (integer LSTM).
     pub intermediates: SmallVec<[TensorInfo<'a>; 0]>,
+}
+
+/// What inference may ask about subgraphs that a node calls.
+pub trait Callees: fmt::Debug {
+    /// Shapes of a subgraph's outputs for these shapes of its inputs, if they can be told without data.
+    fn output_shapes(&self, subgraph: usize, inputs: &[Shape]) -> Option<Vec<Shape>>;
 }
 
 impl<'a> NodeView<'a> {
@@ -115,6 +123,9 @@ impl Inferred {
 
 /// Result of [`OpDef::infer`]: one entry per output.
 pub type InferResult = Result<SmallVec<[Inferred; 2]>, OpError>;
+
+/// Result of [`OpDef::state_inputs`]: positions among the inputs.
+pub type StateInputs = SmallVec<[usize; 4]>;
 
 /// A prepared node, or several fused ones: arithmetic only.
 pub trait Kernel: Send + Sync {
@@ -253,16 +264,21 @@ pub trait OpDef: Send + Sync {
         true
     }
 
+    /// Whether the operator runs the subgraphs that a node's options name, rather than reading what they compute.
+    fn runs_subgraphs(&self) -> bool {
+        true
+    }
+
     /// Positions of the inputs that a run updates in place, in rising order: the state of recurrent operators. The
     /// runtime refuses a node where one of them is not a variable.
-    fn state_inputs(&self, _node: &Node) -> SmallVec<[usize; 4]> {
-        SmallVec::new()
+    fn state_inputs(&self, _node: &Node) -> StateInputs {
+        StateInputs::new()
     }
 
     /// Positions of inputs that a run updates in place where they are variables, and only reads where they are not, in
     /// rising order: the state of operators that also give their new state as outputs.
-    fn optional_state_inputs(&self, _node: &Node) -> SmallVec<[usize; 4]> {
-        SmallVec::new()
+    fn optional_state_inputs(&self, _node: &Node) -> StateInputs {
+        StateInputs::new()
     }
 
     /// Multiply-accumulates of one run, for reports.

@@ -1,12 +1,14 @@
 //! PACK and UNPACK: join tensors along a new dimension, and the reverse.
 
+use crate::common::cases::{MOVED, Operand, moved, node, typical};
 use crate::common::moves::{self, Move, Moves, block_copy};
 use crate::common::strided::{Step, StridedCopy, axis, elements, fixed_size, strides};
-use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::Shape;
 use crate::{OpError, ensure};
-use ferrolite_model::BuiltinOperator;
+use ferrolite_model::schema::{PackOptionsT, UnpackOptionsT};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -63,6 +65,24 @@ impl OpDef for Pack {
         block_copy!(pack)
     }
 
+    fn cases(&self) -> Vec<Case> {
+        // Shape of an input, how many, and the new dimension.
+        const PACKS: [(&[i32], usize, i32); 6] =
+            [(&[5], 3, 0), (&[2, 33], 2, 2), (&[3, 4], 4, 1), (&[1, 2, 64], 3, -1), (&[7, 9], 1, 0), (&[], 5, 0)];
+        let mut all = Vec::new();
+        for &ty in MOVED {
+            for (shape, n, axis) in PACKS {
+                let options = BuiltinOptions::PackOptions(Box::new(PackOptionsT { values_count: n as i32, axis }));
+                let operands = vec![Operand::Data((ty, shape, typical(ty))); n];
+                let mut to = shape.to_vec();
+                to.insert(axis.rem_euclid(shape.len() as i32 + 1) as usize, n as i32);
+                let name = format!("{ty} {shape:?} {n} {axis}");
+                all.extend(node(name, BuiltinOperator::PACK, options, &operands, &[(ty, &to, typical(ty))]));
+            }
+        }
+        all
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule { activations: None, ..QuantRule::SAME_SCALE })
     }
@@ -95,6 +115,18 @@ impl OpDef for Unpack {
 
     fn fast(&self) -> &'static [FastKernel] {
         block_copy!(unpack)
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        const UNPACKS: [(&[i32], i32); 5] =
+            [(&[3, 5], 0), (&[2, 33, 2], 2), (&[3, 4, 4], 1), (&[64, 5], -1), (&[4], 0)];
+        let cases = UNPACKS.iter().flat_map(|&(shape, axis)| {
+            let mut to = shape.to_vec();
+            let num = to.remove(axis.rem_euclid(shape.len() as i32) as usize);
+            let options = BuiltinOptions::UnpackOptions(Box::new(UnpackOptionsT { num, axis }));
+            moved(BuiltinOperator::UNPACK, &options, MOVED, shape, &[], &vec![&to[..]; num as usize])
+        });
+        cases.collect()
     }
 
     fn quantize(&self) -> Option<QuantRule> {

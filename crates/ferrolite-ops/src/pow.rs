@@ -2,11 +2,12 @@
 
 use crate::common::backward::Backward;
 use crate::common::broadcast::{Broadcast, binary, broadcast_shape};
+use crate::common::cases::case;
 use crate::common::elementwise::check_type;
 use crate::gradient::Gradient;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -41,6 +42,20 @@ impl OpDef for Pow {
             // LiteRT goes through double precision; that is exact until it overflows, where wrapping is as good.
             walk.map(a, b, io.outputs[0].slice::<i32>()?, |a, b| a.wrapping_pow(b as u32))
         })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let mut all = Vec::new();
+        for ty in [TensorType::Float32, TensorType::Int32] {
+            for (a, b, to) in
+                [(&[5, 9][..], &[5, 9][..], &[5, 9][..]), (&[4, 33], &[], &[4, 33]), (&[3, 1], &[1, 7], &[3, 7])]
+            {
+                let options = BuiltinOptions::PowOptions(Box::default());
+                let inputs = [(ty, a, None), (ty, b, None)];
+                all.extend(case(format!("{ty} {a:?} {b:?}"), BuiltinOperator::POW, options, &inputs, (ty, to, None)));
+            }
+        }
+        all
     }
 
     fn gradient(&self) -> Option<Gradient> {

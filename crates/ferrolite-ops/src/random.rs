@@ -7,7 +7,7 @@ use crate::common::elementwise::check_type;
 use crate::common::philox::{Philox, normal_pair, uniform_f32, uniform_f64};
 use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::strided::{dims, scalar_index};
-use crate::op::{Case, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
 use crate::{OpError, ensure};
 use ferrolite_model::schema::RandomOptionsT;
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, ModelBuilder, TensorType};
@@ -146,6 +146,9 @@ impl OpDef for Multinomial {
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         let (batch, classes) = (node.input(0)?.shape[0], node.input(0)?.shape[1]);
         let draws = node.output(0)?.shape.last().copied().unwrap_or(0);
+        if batch * draws == 0 {
+            return reference(|_| Ok(()));
+        }
         Ok(Box::new(Draw { generator: generator(node)?, batch, classes, draws }))
     }
 

@@ -1,9 +1,10 @@
 //! RANGE: numbers from a start up to (or down to) a limit.
 
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::common::cases::{Operand, node};
+use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::tensor::Element;
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -76,6 +77,20 @@ impl OpDef for Range {
             TensorType::Int32 => count_up::<i32>(i32::wrapping_add),
             _ => count_up::<i64>(i64::wrapping_add),
         }
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let mut all = Vec::new();
+        for (start, limit, delta) in [(0, 10, 1), (3, 20, 4), (9, -3, -2), (5, 5, 1)] {
+            let values = [[start], [limit], [delta]];
+            let operands = values.each_ref().map(|v| Operand::Index(&[], v));
+            let n = if delta > 0 { (limit - start + delta - 1) / delta } else { (start - limit - delta - 1) / -delta };
+            let options = BuiltinOptions::RangeOptions(Box::default());
+            let output = (TensorType::Int32, &[n][..], None);
+            let name = format!("int32 {start} {limit} {delta}");
+            all.extend(node(name, BuiltinOperator::RANGE, options, &operands, &[output]));
+        }
+        all
     }
 }
 

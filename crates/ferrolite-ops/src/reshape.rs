@@ -1,13 +1,14 @@
 //! RESHAPE: the same data under another shape.
 
+use crate::common::cases::{MOVED, moved};
 use crate::common::moves_grad;
 use crate::common::strided::{dims, elements, index_input, view_kernel};
 use crate::gradient::Gradient;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::Shape;
 use crate::{OpError, ensure};
-use ferrolite_model::BuiltinOperator;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -49,6 +50,21 @@ impl OpDef for Reshape {
 
     fn gradient(&self) -> Option<Gradient> {
         Some(moves_grad::view)
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        const SHAPES: [(&[i32], &[i32], &[i32]); 4] = [
+            (&[6, 7], &[3, 14], &[3, 14]),
+            (&[2, 3, 4], &[-1, 4], &[6, 4]),
+            (&[12], &[2, -1, 3], &[2, 2, 3]),
+            (&[1], &[], &[]),
+        ];
+        let cases = SHAPES.iter().flat_map(|&(shape, wanted, to)| {
+            let options = BuiltinOptions::ReshapeOptions(Box::default());
+            let n = [wanted.len() as i32];
+            moved(BuiltinOperator::RESHAPE, &options, MOVED, shape, &[(&n, wanted)], &[to])
+        });
+        cases.collect()
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -1,11 +1,12 @@
 //! REVERSE_V2: dimensions back to front.
 
+use crate::common::cases::{MOVED, moved};
 use crate::common::moves::{self, Moves, block_copy};
 use crate::common::strided::{StridedCopy, axis, elements, fixed_size, index_input, known, strides};
-use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
-use ferrolite_model::BuiltinOperator;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -50,6 +51,17 @@ impl OpDef for ReverseV2 {
 
     fn fast(&self) -> &'static [FastKernel] {
         block_copy!(copies)
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        const AXES: [(&[i32], &[i32]); 5] =
+            [(&[40], &[0]), (&[5, 33], &[1]), (&[5, 33], &[0]), (&[3, 4, 5, 6], &[1, 2]), (&[2, 9, 3], &[0, 2])];
+        let cases = AXES.iter().flat_map(|&(shape, axes)| {
+            let options = BuiltinOptions::ReverseV2Options(Box::default());
+            let n = [axes.len() as i32];
+            moved(BuiltinOperator::REVERSE_V2, &options, MOVED, shape, &[(&n, axes)], &[shape])
+        });
+        cases.collect()
     }
 
     fn quantize(&self) -> Option<QuantRule> {

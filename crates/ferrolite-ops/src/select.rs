@@ -5,12 +5,13 @@
 
 use crate::common::backward::Backward;
 use crate::common::broadcast::{Broadcast, broadcast_shape};
+use crate::common::cases::{MOVED, case, typical};
 use crate::gradient::{Gradient, GradientCtx};
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::quantize::{OutputRule, QuantRule};
 use crate::tensor::Shape;
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorId, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorId, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -73,6 +74,16 @@ impl OpDef for Select {
         kernel(node, &condition_shape(&node.input(0)?.shape, &node.input(1)?.shape)?)
     }
 
+    fn cases(&self) -> Vec<Case> {
+        let mut all = Vec::new();
+        for &ty in MOVED {
+            for (condition, shape) in [(&[4, 33][..], &[4, 33][..]), (&[], &[7]), (&[5], &[5, 9])] {
+                all.extend(choice(BuiltinOperator::SELECT, ty, condition, shape, shape, shape));
+            }
+        }
+        all
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         Some(RULE)
     }
@@ -99,6 +110,21 @@ impl OpDef for SelectV2 {
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         kernel(node, &node.input(0)?.shape)
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let mut all = Vec::new();
+        for &ty in MOVED {
+            for (condition, x, y, to) in [
+                (&[4, 33][..], &[4, 33][..], &[4, 33][..], &[4, 33][..]),
+                (&[], &[7], &[7], &[7]),
+                (&[5, 1], &[5, 9], &[9], &[5, 9]),
+                (&[2, 1, 3], &[4, 1], &[], &[2, 4, 3]),
+            ] {
+                all.extend(choice(BuiltinOperator::SELECT_V2, ty, condition, x, y, to));
+            }
+        }
+        all
     }
 
     fn quantize(&self) -> Option<QuantRule> {
@@ -166,4 +192,14 @@ fn select<T: bytemuck::Pod>(walk: Broadcast<3>) -> Result<Box<dyn Kernel>, OpErr
         });
         Ok(())
     })
+}
+
+fn choice(op: BuiltinOperator, ty: TensorType, condition: &[i32], x: &[i32], y: &[i32], to: &[i32]) -> Option<Case> {
+    let options = match op {
+        BuiltinOperator::SELECT => BuiltinOptions::SelectOptions(Box::default()),
+        _ => BuiltinOptions::SelectV2Options(Box::default()),
+    };
+    let of = typical(ty);
+    let inputs = [(TensorType::Bool, condition, None), (ty, x, of), (ty, y, of)];
+    case(format!("{ty} {condition:?} {x:?} {y:?}"), op, options, &inputs, (ty, to, of))
 }

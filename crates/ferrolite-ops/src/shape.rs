@@ -1,8 +1,10 @@
 //! SHAPE and RANK: what a tensor looks like, as a tensor.
 
 use crate::OpError;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use crate::common::cases::case;
+use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use ferrolite_model::schema::ShapeOptionsT;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -48,6 +50,21 @@ impl OpDef for Shape {
             Ok(())
         })
     }
+
+    fn cases(&self) -> Vec<Case> {
+        let mut all = Vec::new();
+        for out in [TensorType::Int32, TensorType::Int64] {
+            for shape in [&[2, 3, 4][..], &[5], &[]] {
+                let options = ShapeOptionsT { out_type: out.to_schema() };
+                let options = BuiltinOptions::ShapeOptions(Box::new(options));
+                let to = [shape.len() as i32];
+                let inputs = [(TensorType::Float32, shape, None)];
+                let name = format!("{shape:?} {out}");
+                all.extend(case(name, BuiltinOperator::SHAPE, options, &inputs, (out, &to, None)));
+            }
+        }
+        all
+    }
 }
 
 impl OpDef for Rank {
@@ -70,5 +87,15 @@ impl OpDef for Rank {
             io.outputs[0].slice::<i32>()?.fill(rank);
             Ok(())
         })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let shapes: [&[i32]; 3] = [&[2, 3, 4], &[5], &[]];
+        let cases = shapes.iter().filter_map(|shape| {
+            let options = BuiltinOptions::RankOptions(Box::default());
+            let inputs = [(TensorType::Float32, *shape, None)];
+            case(format!("{shape:?}"), BuiltinOperator::RANK, options, &inputs, (TensorType::Int32, &[], None))
+        });
+        cases.collect()
     }
 }

@@ -1,14 +1,15 @@
 //! SLICE: a box out of a tensor.
 
+use crate::common::cases::{MOVED, moved};
 use crate::common::moves::{self, Moves, block_copy};
 use crate::common::moves_grad;
 use crate::common::strided::{StridedCopy, elements, index_input, known, strides};
 use crate::gradient::Gradient;
-use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::Shape;
 use crate::{OpError, ensure};
-use ferrolite_model::BuiltinOperator;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -66,6 +67,25 @@ impl OpDef for Slice {
 
     fn gradient(&self) -> Option<Gradient> {
         Some(moves_grad::slice)
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        const BOXES: [(&[i32], &[i32], &[i32]); 6] = [
+            (&[9, 10], &[2, 3], &[4, 5]),
+            (&[2, 5, 7, 8], &[0, 1, 2, 0], &[2, 3, 4, 8]),
+            (&[4, 33, 24], &[1, 0, 8], &[2, 33, 16]),
+            (&[50], &[7], &[-1]),
+            (&[1, 40, 41, 32], &[0, 0, 0, 0], &[1, 40, 41, 1]),
+            (&[6, 6], &[0, 0], &[-1, -1]),
+        ];
+        let cases = BOXES.iter().flat_map(|&(shape, begin, size)| {
+            let rest = |d: usize| if size[d] == -1 { shape[d] - begin[d] } else { size[d] };
+            let to: Vec<i32> = (0..shape.len()).map(rest).collect();
+            let options = BuiltinOptions::SliceOptions(Box::default());
+            let rank = [shape.len() as i32];
+            moved(BuiltinOperator::SLICE, &options, MOVED, shape, &[(&rank, begin), (&rank, size)], &[&to])
+        });
+        cases.collect()
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -1,11 +1,13 @@
 //! SPACE_TO_DEPTH and DEPTH_TO_SPACE: blocks of pixels to channels, and back.
 
+use crate::common::cases::{MOVED, moved};
 use crate::common::moves::{self, Moves, block_copy};
 use crate::common::strided::{StridedCopy, elements, fixed_size, strides};
-use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
-use ferrolite_model::BuiltinOperator;
+use ferrolite_model::schema::{DepthToSpaceOptionsT, SpaceToDepthOptionsT};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -59,6 +61,14 @@ impl OpDef for SpaceToDepth {
         block_copy!(space_to_depth)
     }
 
+    fn cases(&self) -> Vec<Case> {
+        let cases = BLOCKS.iter().flat_map(|&(deep, block_size, wide)| {
+            let options = BuiltinOptions::SpaceToDepthOptions(Box::new(SpaceToDepthOptionsT { block_size }));
+            moved(BuiltinOperator::SPACE_TO_DEPTH, &options, MOVED, wide, &[], &[deep])
+        });
+        cases.collect()
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule { int16: false, ..QuantRule::SAME_SCALE })
     }
@@ -91,6 +101,14 @@ impl OpDef for DepthToSpace {
 
     fn fast(&self) -> &'static [FastKernel] {
         block_copy!(depth_to_space)
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let cases = BLOCKS.iter().flat_map(|&(deep, block_size, wide)| {
+            let options = BuiltinOptions::DepthToSpaceOptions(Box::new(DepthToSpaceOptionsT { block_size }));
+            moved(BuiltinOperator::DEPTH_TO_SPACE, &options, MOVED, deep, &[], &[wide])
+        });
+        cases.collect()
     }
 
     fn quantize(&self) -> Option<QuantRule> {
@@ -129,3 +147,12 @@ fn depth_to_space(node: &NodeView<'_>) -> Result<Moves, OpError> {
     let copy = StridedCopy::dense(input.ty, output, (0, elements(&input.shape)?))?;
     Ok(moves::single(0, copy))
 }
+
+/// Images with blocks as channels, the edge of a block, and the images.
+const BLOCKS: [(&[i32], i32, &[i32]); 5] = [
+    (&[1, 9, 10, 48], 4, &[1, 36, 40, 3]),
+    (&[2, 3, 4, 8], 2, &[2, 6, 8, 2]),
+    (&[1, 5, 7, 9], 3, &[1, 15, 21, 1]),
+    (&[1, 16, 16, 64], 2, &[1, 32, 32, 16]),
+    (&[2, 3, 3, 5], 1, &[2, 3, 3, 5]),
+];

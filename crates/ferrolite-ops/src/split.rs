@@ -1,12 +1,14 @@
 //! SPLIT and SPLIT_V: cut a tensor into parts along one dimension.
 
+use crate::common::cases::{MOVED, Operand, moved, node, typical};
 use crate::common::moves::{self, Move, Moves, block_copy};
 use crate::common::strided::{axis, fixed_size, index_input, known, scalar_index};
-use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::slice::slice_copy;
 use crate::{OpError, ensure};
-use ferrolite_model::BuiltinOperator;
+use ferrolite_model::schema::{SplitOptionsT, SplitVOptionsT};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions};
 use smallvec::SmallVec;
 use std::ops::RangeInclusive;
 
@@ -118,6 +120,25 @@ impl OpDef for Split {
         block_copy!(split)
     }
 
+    fn cases(&self) -> Vec<Case> {
+        const SPLITS: [(&[i32], i32, i32); 5] =
+            [(&[6, 10], 0, 3), (&[2, 33, 8], 2, 2), (&[4, 6, 5], 1, 6), (&[1, 9, 9, 64], -1, 4), (&[5], 0, 1)];
+        let mut all = Vec::new();
+        for &ty in MOVED {
+            for (shape, axis, num_splits) in SPLITS {
+                let options = BuiltinOptions::SplitOptions(Box::new(SplitOptionsT { num_splits }));
+                let mut to = shape.to_vec();
+                to[axis.rem_euclid(shape.len() as i32) as usize] /= num_splits;
+                let operands =
+                    [Operand::Index(&[], std::slice::from_ref(&axis)), Operand::Data((ty, shape, typical(ty)))];
+                let outputs = vec![(ty, &to[..], typical(ty)); num_splits as usize];
+                let name = format!("{ty} {shape:?} {axis} {num_splits}");
+                all.extend(node(name, BuiltinOperator::SPLIT, options, &operands, &outputs));
+            }
+        }
+        all
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule { activations: Some(&[1]), ..QuantRule::SAME_SCALE })
     }
@@ -144,6 +165,31 @@ impl OpDef for SplitV {
 
     fn fast(&self) -> &'static [FastKernel] {
         block_copy!(split_v)
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        const SPLITS: [(&[i32], i32, &[i32]); 4] = [
+            (&[6, 10], 0, &[1, 3, 2]),
+            (&[2, 33, 8], 2, &[5, 3]),
+            (&[4, 6, 5], 1, &[2, -1]),
+            (&[1, 9, 64], -1, &[16, 48]),
+        ];
+        let cases = SPLITS.iter().flat_map(|&(shape, axis, sizes)| {
+            let at = axis.rem_euclid(shape.len() as i32) as usize;
+            let rest = shape[at] - sizes.iter().filter(|&&s| s > 0).sum::<i32>();
+            let part = |&size: &i32| {
+                let mut to = shape.to_vec();
+                to[at] = if size == -1 { rest } else { size };
+                to
+            };
+            let parts: Vec<Vec<i32>> = sizes.iter().map(part).collect();
+            let outputs: Vec<&[i32]> = parts.iter().map(|p| &p[..]).collect();
+            let num_splits = sizes.len() as i32;
+            let options = BuiltinOptions::SplitVOptions(Box::new(SplitVOptionsT { num_splits }));
+            let indices: [(&[i32], &[i32]); 2] = [(&[num_splits], sizes), (&[], &[axis])];
+            moved(BuiltinOperator::SPLIT_V, &options, MOVED, shape, &indices, &outputs)
+        });
+        cases.collect()
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -1,12 +1,14 @@
 //! SQUEEZE: leaves out dimensions of size 1.
 
+use crate::common::cases::{MOVED, moved};
 use crate::common::moves_grad;
 use crate::common::strided::{axis, view_kernel};
 use crate::gradient::Gradient;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
-use ferrolite_model::BuiltinOperator;
+use ferrolite_model::schema::SqueezeOptionsT;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -44,6 +46,17 @@ impl OpDef for Squeeze {
 
     fn gradient(&self) -> Option<Gradient> {
         Some(moves_grad::view)
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        const DIMS: [(&[i32], &[i32], &[i32]); 3] =
+            [(&[1, 5, 1, 7], &[], &[5, 7]), (&[1, 5, 1, 7], &[2], &[1, 5, 7]), (&[3, 1], &[-1], &[3])];
+        let cases = DIMS.iter().flat_map(|&(shape, dims, to)| {
+            let options = SqueezeOptionsT { squeeze_dims: Some(dims.to_vec()) };
+            let options = BuiltinOptions::SqueezeOptions(Box::new(options));
+            moved(BuiltinOperator::SQUEEZE, &options, MOVED, shape, &[], &[to])
+        });
+        cases.collect()
     }
 
     fn quantize(&self) -> Option<QuantRule> {

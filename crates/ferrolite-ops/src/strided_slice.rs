@@ -1,12 +1,13 @@
 //! STRIDED_SLICE: NumPy's basic indexing, with masks for left out bounds, `...`, new and dropped axes.
 
+use crate::common::cases::{MOVED, moved};
 use crate::common::moves::{self, Moves, block_copy};
 use crate::common::strided::{StridedCopy, elements, index_input, known, strides};
-use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
-use ferrolite_model::BuiltinOperator;
 use ferrolite_model::schema::StridedSliceOptionsT;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions};
 use smallvec::{SmallVec, smallvec};
 use std::ops::RangeInclusive;
 
@@ -118,6 +119,38 @@ impl OpDef for StridedSlice {
 
     fn fast(&self) -> &'static [FastKernel] {
         block_copy!(copies)
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        // Shape, begin, end, strides, masks (begin, end, ellipsis, new axis, shrink), output.
+        type Index = (&'static [i32], [&'static [i32]; 3], [i32; 5], &'static [i32]);
+        const INDICES: [Index; 10] = [
+            (&[9, 10], [&[1, 2], &[7, 9], &[1, 1]], [0; 5], &[6, 7]),
+            (&[9, 10], [&[0, 1], &[9, 10], &[2, 3]], [0; 5], &[5, 3]),
+            (&[40], [&[0], &[0], &[-1]], [1, 1, 0, 0, 0], &[40]),
+            (&[2, 33, 4], [&[0, 0, 1], &[0, 0, 2], &[1, 1, 1]], [3, 3, 0, 0, 4], &[2, 33]),
+            (&[2, 33, 2], [&[0, 0, 0], &[2, 33, 2], &[1, 1, 2]], [0; 5], &[2, 33, 1]),
+            (&[3, 4, 5, 6], [&[1, 0], &[2, 3], &[1, 1]], [0, 0, 0, 0, 1], &[3, 5, 6]),
+            (&[3, 4, 5, 6], [&[0, -4], &[0, -1], &[1, 2]], [0, 0, 1, 0, 0], &[3, 4, 5, 2]),
+            (&[5, 6], [&[0, 1, 0], &[0, 4, 6], &[1, 1, 1]], [0, 0, 0, 1, 0], &[1, 3, 6]),
+            (&[1, 40, 41, 32], [&[0, 0, 0, 0], &[1, 40, 41, 32], &[1, 1, 1, 4]], [0; 5], &[1, 40, 41, 8]),
+            (&[7, 5], [&[6, 0], &[0, 5], &[-2, 1]], [0; 5], &[3, 5]),
+        ];
+        let cases = INDICES.iter().flat_map(|&(shape, bounds, masks, to)| {
+            let [begin_mask, end_mask, ellipsis_mask, new_axis_mask, shrink_axis_mask] = masks;
+            let options = StridedSliceOptionsT {
+                begin_mask,
+                end_mask,
+                ellipsis_mask,
+                new_axis_mask,
+                shrink_axis_mask,
+                offset: false,
+            };
+            let options = BuiltinOptions::StridedSliceOptions(Box::new(options));
+            let n = [bounds[0].len() as i32];
+            moved(BuiltinOperator::STRIDED_SLICE, &options, MOVED, shape, &bounds.map(|b| (&n[..], b)), &[to])
+        });
+        cases.collect()
     }
 
     fn quantize(&self) -> Option<QuantRule> {

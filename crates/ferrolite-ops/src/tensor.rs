@@ -99,12 +99,24 @@ impl TensorInfo<'_> {
         self.shape.iter().product()
     }
 
-    /// The single scale and zero point; an error that names the tensor when there is none.
+    /// The single scale and zero point; an error that names the tensor when there is none, or when the zero point is not
+    /// a value of the tensor's type.
     pub fn scale_zero_point(&self) -> Result<(f32, i32), OpError> {
-        match self.quantization.and_then(Quantization::as_per_tensor) {
-            Some((scale, zero_point)) => Ok((scale, zero_point as i32)),
-            None => Err(OpError::invalid(format!("tensor {:?} needs one scale and zero point", self.name))),
-        }
+        let Some((scale, zero_point)) = self.quantization.and_then(Quantization::as_per_tensor) else {
+            return Err(OpError::invalid(format!("tensor {:?} needs one scale and zero point", self.name)));
+        };
+        let range = match self.ty {
+            TensorType::UInt8 => 0..=255,
+            TensorType::Int8 => -128..=127,
+            TensorType::Int16 => -32768..=32767,
+            TensorType::UInt16 => 0..=65535,
+            TensorType::Int4 => -8..=7,
+            TensorType::UInt4 => 0..=15,
+            TensorType::Int2 => -2..=1,
+            _ => i32::MIN.into()..=i32::MAX.into(),
+        };
+        ensure!(range.contains(&zero_point), "tensor {:?} of type {} has zero point {zero_point}", self.name, self.ty);
+        Ok((scale, zero_point as i32))
     }
 
     /// Known data as a vector of elements (copied: constants may be unaligned); `None` when it is not known yet.
@@ -207,6 +219,23 @@ impl TensorMut<'_> {
     /// The elements to overwrite; old contents are unspecified.
     pub fn slice<T: Element>(&mut self) -> Result<&mut [T], OpError> {
         elements_mut(self.ty, self.bytes())
+    }
+
+    /// Becomes a copy of a tensor of the same type: an output whose shape was inferred, only of one of that shape.
+    pub fn assign(&mut self, value: TensorRef<'_>) -> Result<(), OpError> {
+        ensure!(self.ty == value.ty, "a value of type {} for an output of type {}", value.ty, self.ty);
+        match &mut self.data {
+            OutputData::Dynamic { shape, bytes } => {
+                **shape = Shape::from_slice(value.shape);
+                bytes.assign(value.bytes);
+            }
+            OutputData::Planned { shape, bytes } => {
+                ensure!(*shape == value.shape, "a value of shape {:?}, planned as {shape:?}", value.shape);
+                ensure!(bytes.len() == value.bytes.len(), "a value's data does not fit its shape");
+                bytes.copy_from_slice(value.bytes);
+            }
+        }
+        Ok(())
     }
 
     /// Gives an output whose shape inference left open its shape and zeroed memory.

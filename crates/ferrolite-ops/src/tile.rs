@@ -1,12 +1,13 @@
 //! TILE: a tensor repeated along its dimensions.
 
+use crate::common::cases::{MOVED, moved};
 use crate::common::moves::{self, Moves, block_copy};
 use crate::common::strided::{StridedCopy, dims, elements, index_input, known, strides};
-use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::Shape;
 use crate::{OpError, ensure};
-use ferrolite_model::BuiltinOperator;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -46,6 +47,23 @@ impl OpDef for Tile {
 
     fn fast(&self) -> &'static [FastKernel] {
         block_copy!(copies)
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        const TILES: [(&[i32], &[i32]); 5] = [
+            (&[5], &[3]),
+            (&[2, 3], &[2, 4]),
+            (&[1, 9, 1], &[4, 1, 33]),
+            (&[4, 16], &[3, 1]),
+            (&[2, 1, 3, 4], &[1, 5, 2, 1]),
+        ];
+        let cases = TILES.iter().flat_map(|&(shape, multiples)| {
+            let to: Vec<i32> = shape.iter().zip(multiples).map(|(n, m)| n * m).collect();
+            let options = BuiltinOptions::TileOptions(Box::default());
+            let rank = [shape.len() as i32];
+            moved(BuiltinOperator::TILE, &options, MOVED, shape, &[(&rank, multiples)], &[&to])
+        });
+        cases.collect()
     }
 
     fn quantize(&self) -> Option<QuantRule> {

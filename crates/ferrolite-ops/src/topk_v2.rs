@@ -1,11 +1,12 @@
 //! TOPK_V2: the largest elements of each row, and where they are.
 
+use crate::common::cases::{Operand, node, typical};
 use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::strided::{elements, index_input, scalar_index};
-use crate::op::{InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
 use crate::tensor::Element;
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::smallvec;
 use std::cmp::Ordering;
 use std::marker::PhantomData;
@@ -63,6 +64,23 @@ impl OpDef for TopKV2 {
             TensorType::Int64 => kernel!(i64, |a, b| b.cmp(a)),
             ty => Err(OpError::unsupported(format!("TOPK_V2 of {ty}"))),
         }
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let mut all = Vec::new();
+        for ty in [TensorType::Float32, TensorType::Int8, TensorType::UInt8, TensorType::Int32, TensorType::Int64] {
+            for (shape, k) in [(&[40][..], 5), (&[3, 100], 1), (&[2, 3, 7], 7)] {
+                let mut to = shape.to_vec();
+                to[shape.len() - 1] = k;
+                let k = [k];
+                let operands = [Operand::Data((ty, shape, typical(ty))), Operand::Index(&[], &k)];
+                let outputs = [(ty, &to[..], typical(ty)), (TensorType::Int32, &to[..], None)];
+                let options = BuiltinOptions::TopKV2Options(Box::default());
+                let name = format!("{ty} {shape:?} {k:?}");
+                all.extend(node(name, BuiltinOperator::TOPK_V2, options, &operands, &outputs));
+            }
+        }
+        all
     }
 }
 

@@ -1,13 +1,14 @@
 //! TRANSPOSE: reorders dimensions.
 
+use crate::common::cases::{MOVED, moved};
 use crate::common::moves::{self, Moves, block_copy};
 use crate::common::moves_grad;
 use crate::common::strided::{StridedCopy, axis, elements, index_input, known, strides};
 use crate::gradient::Gradient;
-use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
-use ferrolite_model::BuiltinOperator;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions};
 use smallvec::{SmallVec, smallvec};
 use std::ops::RangeInclusive;
 
@@ -50,6 +51,28 @@ impl OpDef for Transpose {
 
     fn gradient(&self) -> Option<Gradient> {
         Some(moves_grad::transpose)
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        // Shapes with permutations: matrices, channels to and from the front, and rows that stay whole.
+        const PERMUTED: [(&[i32], &[i32]); 9] = [
+            (&[37, 50], &[1, 0]),
+            (&[3, 4, 5], &[2, 0, 1]),
+            (&[2, 9, 10, 16], &[0, 3, 1, 2]),
+            (&[2, 16, 9, 10], &[0, 2, 3, 1]),
+            (&[33, 40, 20], &[1, 0, 2]),
+            (&[1, 35, 10, 3, 8], &[3, 1, 2, 0, 4]),
+            (&[5, 6, 2], &[1, 0, 2]),
+            (&[2, 3, 4, 5], &[3, 2, 1, 0]),
+            (&[70, 130], &[1, 0]),
+        ];
+        let cases = PERMUTED.iter().flat_map(|&(shape, perm)| {
+            let to: Vec<i32> = perm.iter().map(|&p| shape[p as usize]).collect();
+            let options = BuiltinOptions::TransposeOptions(Box::default());
+            let rank = [perm.len() as i32];
+            moved(BuiltinOperator::TRANSPOSE, &options, MOVED, shape, &[(&rank, perm)], &[&to])
+        });
+        cases.collect()
     }
 
     fn quantize(&self) -> Option<QuantRule> {

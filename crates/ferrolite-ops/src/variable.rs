@@ -1,7 +1,6 @@
 //! VAR_HANDLE, READ_VARIABLE and ASSIGN_VARIABLE: variables that live as long as the interpreter.
 
 use crate::common::calls::check_single;
-use crate::common::strided::copy_whole;
 use crate::op::{InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
 use crate::session::VariableName;
 use crate::{OpError, ensure};
@@ -88,11 +87,7 @@ impl OpDef for ReadVariable {
             let handle = handle(io)?;
             let Io { outputs, session, .. } = io;
             let output = &mut outputs[0];
-            session.resources().read(handle, |value| {
-                ensure!(value.ty == output.ty, "the variable holds {}, not {}", value.ty, output.ty);
-                output.set_shape(value.shape)?;
-                copy_whole(value, output)
-            })
+            session.resources().read(handle, |value| output.assign(value))
         })
     }
 

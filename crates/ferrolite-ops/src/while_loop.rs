@@ -1,10 +1,12 @@
 //! WHILE: runs a body as long as a condition holds.
 
-use crate::common::calls::{check_callee, check_types, give, open_outputs, subgraph};
-use crate::op::{InferResult, Io, Kernel, NodeView, OpDef, OpId};
+use crate::common::calls::{callee_shapes, check_callee, check_types, give, outputs, subgraph};
+use crate::common::cases::{self, Spec};
+use crate::op::{Case, InferResult, Io, Kernel, NodeView, OpDef, OpId};
 use crate::session::{Argument, TensorValue};
+use crate::tensor::Shape;
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, BuiltinOptions2, TensorType, schema};
 use smallvec::SmallVec;
 use std::ops::RangeInclusive;
 
@@ -43,8 +45,12 @@ impl OpDef for While {
     }
 
     fn infer(&self, node: &NodeView<'_>) -> InferResult {
-        prepare(node)?;
-        Ok(open_outputs(node))
+        let body = prepare(node)?.body;
+        // The state keeps its shapes if one iteration keeps them.
+        let is_kept = |shapes: &Vec<Shape>| {
+            shapes.iter().zip(&node.inputs).all(|(after, before)| before.as_ref().is_some_and(|b| b.shape == *after))
+        };
+        Ok(outputs(node, callee_shapes(node, body, 0).filter(is_kept)))
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
@@ -53,6 +59,38 @@ impl OpDef for While {
 
     fn is_foldable(&self) -> bool {
         false
+    }
+
+    /// Adds as long as the last element is below 50.
+    fn cases(&self) -> Vec<Case> {
+        let case = |ty: TensorType| {
+            let state: [Spec<'_>; 3] = [(TensorType::Int32, &[], None), (ty, &[2, 3], None), (ty, &[3], None)];
+            let op = BuiltinOperator::WHILE;
+            let mut case = cases::case2(format!("{ty}"), op, &state, &state, |b| {
+                b.subgraph("condition");
+                let inputs = state.map(|(ty, shape, _)| b.input("x", ty, shape));
+                let limit = b.constant_i32("limit", &[], &[50]);
+                let is_below = b.tensor("is_below", TensorType::Bool, &[]);
+                let less = [Some(inputs[0]), Some(limit)];
+                b.node(BuiltinOperator::LESS, 1, BuiltinOptions::NONE, &less, &[is_below]);
+                b.output(is_below);
+                b.subgraph("body");
+                let inputs = state.map(|(ty, shape, _)| b.input("x", ty, shape));
+                let step = b.constant_i32("step", &[], &[7]);
+                for (i, with) in [(0, step), (1, inputs[2])] {
+                    let sum = b.tensor("sum", state[i].0, state[i].1);
+                    let options = BuiltinOptions::AddOptions(Box::default());
+                    b.node(BuiltinOperator::ADD, 1, options, &[Some(inputs[i]), Some(with)], &[sum]);
+                    b.output(sum);
+                }
+                b.output(inputs[2]);
+                BuiltinOptions2::NONE
+            })?;
+            let options = schema::WhileOptionsT { cond_subgraph_index: 1, body_subgraph_index: 2 };
+            case.model.subgraphs[0].nodes[0].options = BuiltinOptions::WhileOptions(Box::new(options));
+            Some(case)
+        };
+        [TensorType::Float32, TensorType::Int32].into_iter().filter_map(case).collect()
     }
 }
 

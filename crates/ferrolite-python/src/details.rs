@@ -68,12 +68,18 @@ fn quantization<'py>(
     if let Some(QuantizationDetailsT::BlockwiseQuantization(blocks)) = &given.details {
         block_size = blocks.block_size;
         let tensors = &model.subgraphs[subgraph].tensors;
-        let found = usize::try_from(blocks.scales).ok().and_then(|id| tensors.get(id));
-        if let Some((tensor, bytes)) = found.and_then(|t| Some((t, model.constant(t)?))) {
-            // Blocks are symmetric.
-            zero_points = vec![0; tensor.elements().unwrap_or(0)];
-            scales = array::copy(py, dtype::dtype(py, TensorType::Float16)?, &[bytes.len() / 2], bytes)?;
+        let constant = |index: i32| {
+            let tensor = usize::try_from(index).ok().and_then(|id| tensors.get(id))?;
+            Some((tensor.ty, model.constant(tensor)?))
+        };
+        if let Some((ty @ (TensorType::Float16 | TensorType::Float32), bytes)) = constant(blocks.scales) {
+            scales = array::copy(py, dtype::dtype(py, ty)?, &[bytes.len() * 8 / ty.bits()], bytes)?;
         }
+        // Without them, blocks are symmetric.
+        zero_points = match constant(blocks.zero_points) {
+            Some((TensorType::Int32, bytes)) => bytes.as_chunks().0.iter().map(|&b| i32::from_le_bytes(b)).collect(),
+            _ => Vec::new(),
+        };
     }
     let parameters = PyDict::new(py);
     parameters.set_item("scales", scales)?;

@@ -7,10 +7,11 @@ use crate::wrapper::InterpreterWrapper;
 use ferrolite::quantize::{self as engine, Calibration, Mode};
 use ferrolite::{Options, TensorType};
 use numpy::{PyArrayDescr, PyUntypedArrayMethods};
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyUserWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::PyBytes;
+use std::ffi::CString;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Runs representative inputs and keeps the ranges of all tensors.
@@ -105,5 +106,14 @@ pub(crate) fn quantize<'py>(
         let quantized = engine::quantize(&wrapper.model, &options, calibration.as_ref())?;
         Ok::<_, engine::QuantizeError>(quantized.to_bytes()?)
     });
-    Ok(PyBytes::new(py, &bytes.map_err(value_error)?))
+    match bytes {
+        Ok(bytes) => Ok(PyBytes::new(py, &bytes)),
+        // `tf.lite` gives the model back as it is.
+        Err(error @ engine::QuantizeError::Nothing(_)) if mode != Mode::Int8Only => {
+            let text = CString::new(error.to_string()).map_err(value_error)?;
+            PyErr::warn(py, &py.get_type::<PyUserWarning>(), &text, 2)?;
+            Ok(wrapper.model_content(py))
+        }
+        Err(error) => Err(value_error(error)),
+    }
 }

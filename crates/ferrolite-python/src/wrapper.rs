@@ -246,7 +246,7 @@ impl InterpreterWrapper {
     }
 
     /// The file that the model was read from.
-    fn model_content<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+    pub(crate) fn model_content<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.file)
     }
 

@@ -1,5 +1,7 @@
 """`ferrolite.TFLiteConverter`."""
 
+import enum
+
 import numpy as np
 import pytest
 
@@ -110,3 +112,21 @@ def test_progress(network, capsys):
     c.progress = True
     c.convert()
     assert capsys.readouterr().err
+
+
+def test_enumerations_of_tensorflow(network):
+    """Members of other classes count by their names; anything else is an error."""
+    Theirs = enum.Enum("Theirs", "DEFAULT TFLITE_BUILTINS_INT8")
+    content = converter(network, lists, ops=[Theirs.TFLITE_BUILTINS_INT8], io=np.int8)
+    content.optimizations = [Theirs.DEFAULT]
+    assert types(content.convert()) == ["int8", "int8", "int8"]
+    content.optimizations = ["speed"]
+    with pytest.raises(ValueError, match="'speed' is no Optimize: DEFAULT"):
+        content.convert()
+
+
+def test_nothing_to_quantize(network):
+    """Weights of fewer than 1024 elements are not worth it: the model comes back as it is."""
+    small = converter(network)
+    with pytest.warns(UserWarning, match="nothing to quantize"):
+        assert small.convert() == network

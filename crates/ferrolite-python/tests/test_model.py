@@ -77,11 +77,39 @@ def test_acall(model):
     assert np.array_equal(a, model(x)) and np.array_equal(b, model(x * 2))
 
 
+def test_acall_lets_the_loop_run():
+    from ferrolite import train
+
+    layers = [train.Conv2D(32, 5, padding="same"), train.Conv2D(32, 5, padding="same"), train.GlobalAveragePooling2D()]
+    model = ferrolite.Model(train.Sequential(layers, input_shape=(192, 192, 8)).build())
+    x = rng.random((4, 192, 192, 8), np.float32)
+
+    async def turns():
+        task, count = asyncio.create_task(model.acall(x)), 0
+        while not task.done():
+            count += 1
+            await asyncio.sleep(0)
+        assert np.allclose(task.result(), model(x))
+        return count
+
+    assert asyncio.run(turns()) > 50
+
+
+def test_batches_of_a_model_for_one_sample(case):
+    # A reshape to [1, ...] keeps it from being planned for more.
+    model = ferrolite.Model(case("reshape__f32__option"))
+    shape = model._interpreter.get_input_details()[0]["shape"]
+    xs = rng.random((3, *shape[1:]), np.float32)
+    one = np.concatenate([model(x[np.newaxis]) for x in xs])
+    assert np.array_equal(model(xs), one)
+
+
 def test_text(model):
     assert repr(model) == "<ferrolite.Model 'network.tflite': image: float32[?, 8, 8, 1] -> output: float32[?, 4]>"
     summary = model.summary()
     assert "CONV_2D" in summary and "parameters: 184" in summary
-    assert "<table>" in model._repr_html_()
+    page = model._repr_html_()
+    assert "4 nodes" in page and "[?, 8, 8, 1]" in page and "<table" in page
 
 
 def test_measuring(model):

@@ -55,7 +55,7 @@ impl<'a> GraphView<'a> {
 
     /// The node with shapes, constants and quantization.
     pub fn view(&self, index: usize) -> Option<NodeView<'a>> {
-        self.facts.view(self.model, self.subgraph, self.node(index), self.known)
+        self.facts.view(self.model, self.subgraph, self.node(index), self.known, None)
     }
 
     /// Instruction set that kernels may use.

@@ -1,15 +1,12 @@
 //! What the graphs of one interpreter share: options, threads, resources, and the subgraphs that nodes call.
 
 use crate::graph::Graph;
-use crate::plan::Context;
+use crate::plan::{CalleeShapes, Context, MAX_DEPTH};
 use crate::{Options, RuntimeError};
 use ferrolite_kernels::ThreadPool;
 use ferrolite_model::Model;
 use ferrolite_ops::{Argument, OpError, Resources, Session, TensorValue};
 use std::sync::Arc;
-
-/// How deep subgraphs may call each other.
-const MAX_DEPTH: usize = 32;
 
 /// The surroundings in which a [`Graph`] is planned and run.
 pub(crate) struct Engine {
@@ -50,8 +47,31 @@ impl Engine {
             pool: &self.pool,
             limits,
             preserve_all: self.options.preserve_all && self.depth == 0,
-            is_called: self.depth > 0,
+            depth: self.depth,
+            callees: CalleeShapes::default(),
         }
+    }
+
+    /// Refuses operators that are not known, also those of subgraphs that are called only later.
+    pub(crate) fn check_operators(&self, subgraph: usize) -> Result<(), RuntimeError> {
+        let subgraphs = &self.model.subgraphs;
+        let mut seen = vec![false; subgraphs.len()];
+        let mut open = vec![subgraph];
+        while let Some(index) = open.pop() {
+            if seen.get(index).copied().unwrap_or(true) {
+                continue;
+            }
+            seen[index] = true;
+            for (node, it) in subgraphs[index].nodes.iter().enumerate() {
+                let code = self.model.operator(it);
+                let op = self.options.catalog.find(code);
+                let op = op.ok_or_else(|| RuntimeError::unknown_operator(&self.model, index, node))?;
+                if op.runs_subgraphs() {
+                    open.extend(it.called_subgraphs().into_iter().filter_map(|called| usize::try_from(called).ok()));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Runs a subgraph, planned for these shapes if it is not yet.

@@ -22,10 +22,7 @@ pub enum RuntimeError {
         source: OpError,
     },
     /// No definition of an operator.
-    #[error(
-        "subgraph {subgraph}, node {node}: operator {op} is not known; \
-         add it with Catalog::with, or convert the model without it"
-    )]
+    #[error("subgraph {subgraph}, node {node}: operator {op} {}", why_unknown(.op))]
     UnknownOperator {
         /// Subgraph index.
         subgraph: usize,
@@ -49,7 +46,23 @@ pub enum RuntimeError {
     Usage(String),
 }
 
+/// What an operator without a definition is, and what can be done about it.
+fn why_unknown(op: &str) -> String {
+    match op.strip_prefix("Flex") {
+        Some(name) => format!(
+            "is a TensorFlow operator (Flex), which needs TensorFlow itself: convert the model without SELECT_TF_OPS, \
+             or add {name} as an operator of your own ({op}) with Catalog::with"
+        ),
+        None => "is not known; add it with Catalog::with, or convert the model without it".to_owned(),
+    }
+}
+
 impl RuntimeError {
+    pub(crate) fn unknown_operator(model: &Model, subgraph: usize, node: usize) -> RuntimeError {
+        let op = model.operator(&model.subgraphs[subgraph].nodes[node]).name().to_owned();
+        RuntimeError::UnknownOperator { subgraph, node, op }
+    }
+
     pub(crate) fn node(model: &Model, subgraph: usize, node: usize, source: OpError) -> RuntimeError {
         let op = model.operator(&model.subgraphs[subgraph].nodes[node]).to_string();
         RuntimeError::Node { subgraph, node, op, source }

@@ -2,7 +2,7 @@
 
 use crate::RuntimeError;
 use ferrolite_model::{Bytes, Model, Node, Tensor, TensorId};
-use ferrolite_ops::op::InferResult;
+use ferrolite_ops::op::{Callees, InferResult};
 use ferrolite_ops::{Known, NodeView, OpDef, OpError, Shape, TensorInfo};
 use std::cell::Cell;
 
@@ -60,6 +60,7 @@ impl Facts {
         subgraph: usize,
         node: &'a Node,
         known: &'a [KnownData<'a>],
+        callees: Option<&'a dyn Callees>,
     ) -> Option<NodeView<'a>> {
         let tensors = &model.subgraphs[subgraph].tensors;
         let info = |id: TensorId, shape: Shape| {
@@ -95,6 +96,7 @@ impl Facts {
             custom_options: node.custom_options.as_ref(),
             model,
             subgraph,
+            callees,
             inputs: inputs.collect::<Option<_>>()?,
             outputs: node.outputs.iter().map(of_model).collect(),
             intermediates: node.intermediates.iter().map(of_model).collect(),

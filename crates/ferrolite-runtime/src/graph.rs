@@ -397,7 +397,7 @@ impl Graph {
         let mut seen = Vec::new();
         let outputs: SmallVec<[Option<Shape>; 2]> = {
             let known = self.known(node);
-            let view = self.facts.view(&model, self.subgraph, node, &known).ok_or_else(missing)?;
+            let view = self.facts.view(&model, self.subgraph, node, &known, None).ok_or_else(missing)?;
             let inferred = infer(context.op(index)?, &view).map_err(error)?;
             note_seen(&known, &mut seen);
             inferred.into_iter().map(|i| i.shape).collect()

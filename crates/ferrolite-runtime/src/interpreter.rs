@@ -135,6 +135,7 @@ impl Interpreter {
         let engine = Engine::new(model.into(), options);
         let signature = engine.model.signatures.iter().position(|s| s.subgraph == subgraph);
         let mut graph = Graph::new(&engine, subgraph)?;
+        engine.check_operators(subgraph)?;
         graph.resize_inputs(&engine, shapes)?;
         Ok(Interpreter { engine, graph, signature })
     }

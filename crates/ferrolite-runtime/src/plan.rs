@@ -7,11 +7,15 @@ use crate::{Limits, RuntimeError};
 use ferrolite_kernels::Isa;
 use ferrolite_kernels::ThreadPool;
 use ferrolite_model::{Bytes, Model, TensorId, TensorType};
-use ferrolite_ops::op::Io;
+use ferrolite_ops::op::{Callees, Io};
 use ferrolite_ops::tensor::OutputData;
 use ferrolite_ops::{AlignedBytes, Catalog, Kernel, NoSession, NodeView, OpDef, OpError, Shape, TensorMut, TensorRef};
 use smallvec::SmallVec;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// What planning needs beside the model.
@@ -25,8 +29,44 @@ pub(crate) struct Context<'a> {
     pub(crate) limits: Limits,
     /// Every tensor keeps its own memory until the next invocation.
     pub(crate) preserve_all: bool,
-    /// Another subgraph calls this one: inputs and outputs have memory of their own, to change hands without copies.
-    pub(crate) is_called: bool,
+    /// How many subgraphs are in the middle of a call. In a called one, inputs and outputs have memory of their own, to
+    /// change hands without copies.
+    pub(crate) depth: usize,
+    pub(crate) callees: CalleeShapes,
+}
+
+/// Output shapes of callees that planning has asked for.
+#[derive(Clone, Default)]
+pub(crate) struct CalleeShapes(Rc<RefCell<HashMap<(usize, Vec<Shape>), Option<Vec<Shape>>>>>);
+
+/// How deep subgraphs may call each other.
+pub(crate) const MAX_DEPTH: usize = 32;
+
+/// How many callees one plan looks into. Calls that branch into calls could make more than anybody has time for.
+const MAX_CALLEES: usize = 1000;
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Context of subgraph {}", self.subgraph)
+    }
+}
+
+impl Callees for Context<'_> {
+    fn output_shapes(&self, subgraph: usize, inputs: &[Shape]) -> Option<Vec<Shape>> {
+        let key = (subgraph, inputs.to_vec());
+        if let Some(found) = self.callees.0.borrow().get(&key) {
+            return found.clone();
+        }
+        if self.depth >= MAX_DEPTH || self.callees.0.borrow().len() >= MAX_CALLEES {
+            return None;
+        }
+        let depth = self.depth + 1;
+        let callee = Context { subgraph, depth, preserve_all: false, callees: self.callees.clone(), ..*self };
+        // What is wrong inside is said when it is called, if ever.
+        let shapes = callee.shapes_for(inputs).ok().flatten();
+        self.callees.0.borrow_mut().insert(key, shapes.clone());
+        shapes
+    }
 }
 
 /// Where a tensor's data is.
@@ -89,11 +129,7 @@ impl<'a> Context<'a> {
 
     pub(crate) fn op(&self, node: usize) -> Result<&'a dyn OpDef, RuntimeError> {
         let code = self.model.operator(&self.model.subgraphs[self.subgraph].nodes[node]);
-        self.catalog.find(code).ok_or_else(|| RuntimeError::UnknownOperator {
-            subgraph: self.subgraph,
-            node,
-            op: code.name().to_owned(),
-        })
+        self.catalog.find(code).ok_or_else(|| RuntimeError::unknown_operator(self.model, self.subgraph, node))
     }
 
     /// Builds the plan. `facts` comes with the shapes of inputs and leaves with all that planning finds out.
@@ -126,13 +162,24 @@ impl<'a> Context<'a> {
         self.place(facts, &mut steps, places)
     }
 
+    /// Shapes of the outputs for these shapes of the inputs, `None` where they depend on data.
+    fn shapes_for(&self, inputs: &[Shape]) -> Result<Option<Vec<Shape>>, RuntimeError> {
+        let graph = &self.model.subgraphs[self.subgraph];
+        let mut facts = Facts::of_file(self.model, self.subgraph)?;
+        graph.inputs.iter().zip(inputs).for_each(|(&id, shape)| facts.shapes[id] = Some(shape.clone()));
+        for node in 0..graph.nodes.len() {
+            self.examine(&mut facts, node)?;
+        }
+        Ok(graph.outputs.iter().map(|&id| facts.shapes[id].clone()).collect())
+    }
+
     /// Infers one node's outputs and folds it if all its inputs are constants.
     fn examine(&self, facts: &mut Facts, index: usize) -> Result<Fate, RuntimeError> {
         let graph = &self.model.subgraphs[self.subgraph];
         let node = &graph.nodes[index];
         let op = self.op(index)?;
         let error = self.node_error(index);
-        let inferred = match facts.view(self.model, self.subgraph, node, &[]) {
+        let inferred = match facts.view(self.model, self.subgraph, node, &[], Some(self)) {
             Some(view) => infer(op, &view).map_err(&error)?,
             None => return Ok(Fate::Deferred),
         };
@@ -151,7 +198,7 @@ impl<'a> Context<'a> {
             && op.is_foldable()
             && node.outputs.iter().all(|&id| sized(id))
         {
-            let folded = match facts.view(self.model, self.subgraph, node, &[]) {
+            let folded = match facts.view(self.model, self.subgraph, node, &[], None) {
                 Some(view) => self.fold(op, &view).map_err(&error)?,
                 None => return Ok(Fate::Deferred),
             };
@@ -168,16 +215,15 @@ impl<'a> Context<'a> {
 
     pub(crate) fn check_size(&self, id: TensorId, shape: &[usize]) -> Result<usize, RuntimeError> {
         let ty = self.model.subgraphs[self.subgraph].tensors[id].ty;
-        if ty.bits() == 0 {
-            return Ok(0);
-        }
         let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        let bytes = elements.and_then(|n| ty.byte_len(n)).unwrap_or(usize::MAX);
+        // A string takes its offset in the serialized form, and a pointer while it is copied.
+        let of_elements = |n: usize| if ty.bits() == 0 { n.checked_mul(16) } else { ty.byte_len(n) };
+        let bytes = elements.and_then(of_elements).unwrap_or(usize::MAX);
         let limit = self.limits.max_tensor_bytes;
         if bytes > limit {
             return Err(RuntimeError::tensor_limit(self.model, self.subgraph, id, bytes, limit));
         }
-        Ok(bytes)
+        Ok(if ty.bits() == 0 { 0 } else { bytes })
     }
 
     pub(crate) fn check_total(&self, bytes: usize) -> Result<(), RuntimeError> {
@@ -369,7 +415,7 @@ impl<'a> Context<'a> {
             .filter(|s| matches!(s.work, Work::Deferred(_)))
             .flat_map(|s| s.outputs.iter().copied())
             .collect();
-        let border: Vec<TensorId> = match self.is_called {
+        let border: Vec<TensorId> = match self.depth > 0 {
             true => graph.inputs.iter().chain(&graph.outputs).map(|&id| root(&places, id)).collect(),
             false => Vec::new(),
         };

@@ -63,10 +63,12 @@ pub use ferrolite_runtime::{
 pub use runner::Runner;
 
 /// What an operator of one's own is made of: implement [`OpDef`](ops::OpDef) and add it by [`Catalog::with`].
+///
+/// `examples/own_operator.rs` has one that is a function, and one with options and state.
 pub mod ops {
-    pub use ferrolite_ops::op::{InferResult, reference};
+    pub use ferrolite_ops::op::{InferResult, StateInputs, reference};
     pub use ferrolite_ops::{
-        AlignedBytes, FastKernel, Inferred, Io, Kernel, NodeView, OpDef, OpError, OpId, Shape, TensorInfo, TensorMut,
-        TensorRef, ensure,
+        AlignedBytes, Argument, FastKernel, Inferred, Io, Kernel, NodeView, OpDef, OpError, OpId, Resources, Session,
+        Shape, TensorInfo, TensorMut, TensorRef, TensorValue, ensure,
     };
 }

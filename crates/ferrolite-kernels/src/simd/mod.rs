@@ -89,7 +89,6 @@ pub(crate) trait I32v: Copy {
     /// `N` lanes from `p`.
     unsafe fn load(p: *const i32) -> Self;
     /// `N` lanes to `p`.
-    #[cfg_attr(not(test), allow(dead_code))]
     unsafe fn store(self, p: *mut i32);
     /// The first `n <= N` lanes to `p`.
     unsafe fn store_n(self, p: *mut i32, n: usize);

@@ -47,8 +47,11 @@ pub fn cases() -> Vec<Case> {
                 if asymmetric_quantize_inputs {
                     continue;
                 }
-                cases
-                    .extend([Kind::Float, Kind::Trained, Kind::Int8PerTensor].iter().filter_map(|&k| geometry.case(k)));
+                cases.extend(
+                    [Kind::Float, Kind::Trained, Kind::Int8PerTensor, Kind::Int16PerTensor]
+                        .iter()
+                        .filter_map(|&k| geometry.case(k)),
+                );
                 // Both operands with zero points, neither constant.
                 let name = format!("Int8 {x:?} by {y:?}, {adj_x} {adj_y}");
                 let inputs = [(Int8, &x[..], Some((0.05, -7))), (Int8, &y[..], Some((0.02, 11)))];

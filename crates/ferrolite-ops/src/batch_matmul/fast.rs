@@ -2,6 +2,7 @@
 
 use super::infer::{Problem, options, problem};
 use super::reference::linear;
+use super::wide;
 use crate::OpError;
 use crate::common::linear::{Epilogue, Requant, channel_scales};
 use crate::common::operand::{BiasI8, Columns, OperandF32, OperandI8};
@@ -14,8 +15,11 @@ use ferrolite_kernels::{
 };
 use ferrolite_model::TensorType::{Float32, Int8};
 
-/// One kernel for float, int8 and hybrid.
-pub const FAST: &[FastKernel] = &[FastKernel { name: "gemm", supports, prepare }];
+/// One kernel for float, int8 and hybrid, one for int16 with a constant right operand.
+pub const FAST: &[FastKernel] = &[
+    FastKernel { name: "gemm", supports, prepare },
+    FastKernel { name: "gemm_int16", supports: wide::supports, prepare: wide::prepare },
+];
 
 fn supports(node: &NodeView<'_>) -> bool {
     let (Ok(p), Ok(x), Ok(y), Ok(out)) = (problem(node), node.input(0), node.input(1), node.output(0)) else {
@@ -71,15 +75,16 @@ fn prepare(node: &NodeView<'_>, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
 }
 
 /// The products to run: neighbours that share their right operand and lie side by side on the left are one.
-struct Steps {
+pub struct Steps {
     /// (left matrix, right matrix, output matrix)
-    products: Vec<(usize, usize, usize)>,
+    pub products: Vec<(usize, usize, usize)>,
     /// Rows of each.
-    m: usize,
+    pub m: usize,
 }
 
 impl Steps {
-    fn new(p: &Problem) -> Steps {
+    /// Plans the products.
+    pub fn new(p: &Problem) -> Steps {
         let batches = p.batches();
         if !p.adj_x && p.right.iter().all(|&step| step == 0) && p.left_count == batches {
             return Steps { products: vec![(0, 0, 0)], m: batches * p.m };

@@ -2,7 +2,7 @@
 
 use crate::op::{Inferred, Io, NodeView};
 use crate::session::{Argument, TensorValue};
-use crate::tensor::TensorInfo;
+use crate::tensor::{Shape, TensorInfo};
 use crate::{OpError, ensure};
 use ferrolite_model::{Subgraph, TensorId, TensorType};
 use smallvec::SmallVec;
@@ -40,9 +40,19 @@ pub fn check_types(
     Ok(())
 }
 
-/// Outputs of the declared types; what shapes they have is known when they have been computed.
-pub fn open_outputs(node: &NodeView<'_>) -> SmallVec<[Inferred; 2]> {
-    node.outputs.iter().map(|output| Inferred::dynamic(output.ty)).collect()
+/// Outputs of the declared types. Shapes that are not known are set by the run.
+pub fn outputs(node: &NodeView<'_>, shapes: Option<Vec<Shape>>) -> SmallVec<[Inferred; 2]> {
+    let inferred = |(i, output): (usize, &TensorInfo<'_>)| Inferred {
+        ty: output.ty,
+        shape: shapes.as_ref().and_then(|shapes| shapes.get(i).cloned()),
+    };
+    node.outputs.iter().enumerate().map(inferred).collect()
+}
+
+/// Shapes of a subgraph's outputs for the shapes of the node's inputs from `first` on, if they can be told.
+pub fn callee_shapes(node: &NodeView<'_>, subgraph: usize, first: usize) -> Option<Vec<Shape>> {
+    let inputs: Option<Vec<Shape>> = node.inputs.iter().skip(first).map(|t| Some(t.as_ref()?.shape.clone())).collect();
+    node.callees?.output_shapes(subgraph, &inputs?)
 }
 
 /// Checks for a single element of this type.

@@ -2,7 +2,7 @@
 
 use crate::op::Case;
 use ferrolite_model::schema::{self, ActivationFunctionType};
-use ferrolite_model::{BuiltinOperator, BuiltinOptions, ModelBuilder, Quantization, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, BuiltinOptions2, ModelBuilder, Quantization, TensorType};
 
 /// A tensor of a case.
 pub type Spec<'a> = (TensorType, &'a [i32], Option<(f32, i64)>);
@@ -62,6 +62,36 @@ pub fn node(
     }
     b.node(op, 1, options, &ids, &results);
     Some(Case { name, model: b.build().ok()? })
+}
+
+/// A case of one node with options of the later kind. `prepare` adds what the node refers to, subgraphs say.
+pub fn case2(
+    name: String,
+    op: BuiltinOperator,
+    inputs: &[Spec<'_>],
+    outputs: &[Spec<'_>],
+    prepare: impl FnOnce(&mut ModelBuilder) -> BuiltinOptions2,
+) -> Option<Case> {
+    let mut b = ModelBuilder::new();
+    let inputs = inputs.iter().enumerate().map(|(i, &(ty, shape, _))| Some(b.input(format!("x{i}"), ty, shape)));
+    let inputs: Vec<_> = inputs.collect();
+    let outputs = outputs.iter().enumerate().map(|(i, &(ty, shape, _))| b.tensor(format!("y{i}"), ty, shape));
+    let outputs: Vec<_> = outputs.collect();
+    outputs.iter().for_each(|&y| b.output(y));
+    let options = prepare(&mut b);
+    b.select(0);
+    b.node2(op, 1, options, &inputs, &outputs);
+    Some(Case { name, model: b.build().ok()? })
+}
+
+/// Adds a subgraph of one node, with these inputs and one output of the first input's type and shape.
+pub fn one_node(b: &mut ModelBuilder, op: BuiltinOperator, options: BuiltinOptions, inputs: &[Spec<'_>]) -> i32 {
+    let graph = b.subgraph(format!("{op:?}"));
+    let ids: Vec<_> = inputs.iter().map(|&(ty, shape, _)| Some(b.input("a", ty, shape))).collect();
+    let y = b.tensor("b", inputs[0].0, inputs[0].1);
+    b.node(op, 1, options, &ids, &[y]);
+    b.output(y);
+    graph as i32
 }
 
 /// The parameters that a quantized type has in cases where no arithmetic depends on them.
@@ -173,4 +203,37 @@ pub fn activations(op: BuiltinOperator) -> Vec<(&'static str, BuiltinOptions)> {
         _ => BuiltinOptions::DivOptions(Box::new(schema::DivOptionsT { fused_activation_function })),
     };
     vec![("", of(A::NONE)), ("relu", of(A::RELU)), ("relu_n1_to_1", of(A::RELU_N1_TO_1))]
+}
+
+/// Types that moving data is tried in.
+pub const MOVED: &[TensorType] = &[
+    TensorType::Float32,
+    TensorType::Int8,
+    TensorType::UInt8,
+    TensorType::Int16,
+    TensorType::Int32,
+    TensorType::Int64,
+];
+
+/// Cases of an operator that moves the data of input 0 as constant indices say.
+pub fn moved(
+    op: BuiltinOperator,
+    options: &BuiltinOptions,
+    types: &[TensorType],
+    x: &[i32],
+    indices: &[(&[i32], &[i32])],
+    outputs: &[&[i32]],
+) -> Vec<Case> {
+    let mut all = Vec::new();
+    for &ty in types {
+        let data = [Operand::Data((ty, x, typical(ty)))];
+        let indices = indices.iter().map(|&(shape, values)| Operand::Index(shape, values));
+        let values: Vec<&[i32]> =
+            indices.clone().filter_map(|o| if let Operand::Index(_, v) = o { Some(v) } else { None }).collect();
+        let name = format!("{ty} {x:?} {values:?} {outputs:?}");
+        let operands: Vec<Operand<'_>> = data.into_iter().chain(indices).collect();
+        let outputs: Vec<Spec<'_>> = outputs.iter().map(|&shape| (ty, shape, typical(ty))).collect();
+        all.extend(node(name, op, options.clone(), &operands, &outputs));
+    }
+    all
 }

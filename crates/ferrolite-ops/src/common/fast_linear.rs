@@ -33,7 +33,8 @@ pub enum Product {
 }
 
 impl Product {
-    fn n(&self) -> usize {
+    /// Columns: output channels of a group.
+    pub fn n(&self) -> usize {
         match self {
             Product::Matrix { n, .. } => *n,
             Product::Conv(shape) => shape.out_c,
@@ -41,20 +42,27 @@ impl Product {
     }
 
     /// Pieces of a row of weights, and their length.
-    fn taps(&self) -> (usize, usize) {
+    pub fn taps(&self) -> (usize, usize) {
         match self {
             Product::Matrix { k, .. } => (1, *k),
             Product::Conv(shape) => shape.taps(),
         }
     }
 
-    fn weights(&self) -> usize {
+    /// Products per output.
+    pub fn depth(&self) -> usize {
+        let (taps, kc) = self.taps();
+        taps.saturating_mul(kc)
+    }
+
+    /// Weights of a group.
+    pub fn weights(&self) -> usize {
         let (taps, kc) = self.taps();
         self.n() * taps * kc
     }
 
     /// Elements between two rows (pixels) of the output.
-    fn ldc(&self) -> usize {
+    pub fn ldc(&self) -> usize {
         match self {
             Product::Matrix { n, .. } => *n,
             Product::Conv(shape) => shape.out_stride,
@@ -62,7 +70,7 @@ impl Product {
     }
 
     /// Input channels of a group.
-    fn in_c(&self) -> usize {
+    pub fn in_c(&self) -> usize {
         match self {
             Product::Matrix { k, .. } => *k,
             Product::Conv(shape) => shape.in_c,
@@ -84,7 +92,8 @@ impl Product {
         }
     }
 
-    fn i8(&self, pool: &ThreadPool, x: &[i8], w: PackedI8Ref<'_>, out: OutI8<'_>) {
+    /// The product with packed bytes.
+    pub fn i8(&self, pool: &ThreadPool, x: &[i8], w: PackedI8Ref<'_>, out: OutI8<'_>) {
         match self {
             Product::Matrix { m, k, .. } => gemm_i8(pool, x, *m, *k, w, out),
             Product::Conv(shape) => conv2d_i8(pool, shape, x, w, out),

@@ -9,7 +9,7 @@ use crate::common::requant::Multiplier;
 use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::weights::Weights;
 use crate::op::{Io, Kernel, NodeView};
-use crate::tensor::{Element, TensorInfo};
+use crate::tensor::{Element, TensorInfo, TensorRef};
 use crate::{OpError, ensure};
 use ferrolite_model::TensorType::{Float32, Int2, Int4, Int8, Int16, Int32, Int64, UInt8};
 use ferrolite_model::schema::ActivationFunctionType;
@@ -292,11 +292,7 @@ impl Linear {
             run: move |io: &mut Io<'_>| {
                 let Epilogue { requant, input_zero_point, weight_zero_point, output_zero_point, range } = &epilogue;
                 let (x, w) = (io.input(self.input)?.slice::<X>()?, weights.get(io)?);
-                let bias = match io.optional_input(self.bias) {
-                    None => Bias::None,
-                    Some(b) if b.ty == Int64 => Bias::I64(b.slice()?),
-                    Some(b) => Bias::I32(b.slice()?),
-                };
+                let bias = Bias::of(io.optional_input(self.bias))?;
                 let out = io.outputs[0].slice::<Y>()?;
                 let emit = |site: Site, sum: A| {
                     let y = sum.add(bias.at(site.channel)).requantize(requant[site.channel]);
@@ -364,16 +360,30 @@ macro_rules! saturate {
 
 saturate!(i8 u8 i16);
 
+/// The bias of an integer kernel.
 #[derive(Clone, Copy)]
-enum Bias<'a> {
+pub enum Bias<'a> {
+    /// Zeros.
     None,
+    /// Of 32 bits.
     I32(&'a [i32]),
+    /// Of 64 bits.
     I64(&'a [i64]),
 }
 
-impl Bias<'_> {
+impl<'a> Bias<'a> {
+    /// The data of a bias tensor.
+    pub fn of(tensor: Option<TensorRef<'a>>) -> Result<Bias<'a>, OpError> {
+        Ok(match tensor {
+            None => Bias::None,
+            Some(b) if b.ty == Int64 => Bias::I64(b.slice()?),
+            Some(b) => Bias::I32(b.slice()?),
+        })
+    }
+
+    /// The bias of a channel.
     #[inline]
-    fn at(self, channel: usize) -> i64 {
+    pub fn at(self, channel: usize) -> i64 {
         match self {
             Bias::None => 0,
             Bias::I32(b) => b[channel].into(),

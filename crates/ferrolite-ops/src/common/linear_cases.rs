@@ -1,7 +1,7 @@
 //! Generated cases of linear operators: one geometry in every type that has a fast kernel.
 
 use crate::op::Case;
-use ferrolite_model::TensorType::{Float32, Int8, Int32, UInt8};
+use ferrolite_model::TensorType::{Float32, Int8, Int16, Int32, Int64, UInt8};
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, ModelBuilder, Quantization, TensorId};
 
 /// Types of a case.
@@ -21,11 +21,24 @@ pub enum Kind {
     Hybrid,
     /// Float activations, int8 weights with one scale.
     HybridPerTensor,
+    /// int16 activations, int8 weights with a scale per channel.
+    Int16,
+    /// int16 activations, int8 weights with one scale.
+    Int16PerTensor,
 }
 
 /// All of them.
-pub const KINDS: [Kind; 7] =
-    [Kind::Float, Kind::Trained, Kind::Int8, Kind::Int8PerTensor, Kind::UInt8, Kind::Hybrid, Kind::HybridPerTensor];
+pub const KINDS: [Kind; 9] = [
+    Kind::Float,
+    Kind::Trained,
+    Kind::Int8,
+    Kind::Int8PerTensor,
+    Kind::UInt8,
+    Kind::Hybrid,
+    Kind::HybridPerTensor,
+    Kind::Int16,
+    Kind::Int16PerTensor,
+];
 
 /// A geometry.
 pub struct Geometry<'a> {
@@ -60,6 +73,7 @@ impl Geometry<'_> {
             Kind::Int8 | Kind::Int8PerTensor => (Int8, Int8, Int32),
             Kind::UInt8 => (UInt8, UInt8, Int32),
             Kind::Hybrid | Kind::HybridPerTensor => (Float32, Int8, Float32),
+            Kind::Int16 | Kind::Int16PerTensor => (Int16, Int8, Int64),
         };
         let channels = self.w[self.axis] as usize;
         let elements = self.w.iter().product::<i32>() as usize;
@@ -80,7 +94,7 @@ impl Geometry<'_> {
             b.quantize(
                 w,
                 match kind {
-                    Kind::Int8 | Kind::Hybrid => Quantization::per_channel(scales, self.axis as i32),
+                    Kind::Int8 | Kind::Hybrid | Kind::Int16 => Quantization::per_channel(scales, self.axis as i32),
                     Kind::UInt8 => Quantization::per_tensor(scale, 131),
                     _ => Quantization::per_tensor(scale, 0),
                 },
@@ -98,23 +112,35 @@ impl Geometry<'_> {
                     let values: Vec<f32> = (0..channels).map(|_| noise.float()).collect();
                     b.constant_f32("bias", &[channels as i32], &values)
                 }
+                (_, Int64) => {
+                    let values: Vec<i64> = (0..channels).map(|_| (noise.float() * 3e6) as i64).collect();
+                    b.constant_i64("bias", &[channels as i32], &values)
+                }
                 _ => {
                     let values: Vec<i32> = (0..channels).map(|_| (noise.float() * 3000.0) as i32).collect();
                     b.constant_i32("bias", &[channels as i32], &values)
                 }
             };
-            if bias_ty == Int32 {
-                b.quantize(bias, Quantization::per_tensor(0.05 * scale, 0));
+            match bias_ty {
+                Int32 => b.quantize(bias, Quantization::per_tensor(0.05 * scale, 0)),
+                Int64 => b.quantize(bias, Quantization::per_tensor(0.05 / 256.0 * scale, 0)),
+                _ => {}
             }
             inputs.push(Some(bias));
         }
         let y = b.tensor("y", activation, self.y);
         if activation != Float32 {
-            let (in_zero, out_zero) = if activation == UInt8 { (119, 130) } else { (-7, 5) };
-            b.quantize(x, Quantization::per_tensor(0.05, in_zero));
+            let (in_zero, out_zero) = match activation {
+                UInt8 => (119, 130),
+                Int8 => (-7, 5),
+                _ => (0, 0),
+            };
+            let in_scale = if activation == Int16 { 0.05 / 256.0 } else { 0.05 };
+            b.quantize(x, Quantization::per_tensor(in_scale, in_zero));
             // A standard deviation of some 60 steps for uniform bytes.
             let spread = (self.depth.max(1) as f32).sqrt() * 0.05 * scale * 74.0 * 74.0;
-            b.quantize(y, Quantization::per_tensor(spread / 60.0, out_zero));
+            let steps = if activation == Int16 { 60.0 * 256.0 } else { 60.0 };
+            b.quantize(y, Quantization::per_tensor(spread / steps, out_zero));
         }
         b.output(y);
         b.node(self.op, 1, self.options.clone(), &inputs, &[y]);

@@ -134,8 +134,8 @@ pub fn check_activation(activation: ActivationFunctionType) -> Result<(), OpErro
 pub fn activate(activation: ActivationFunctionType, x: f32) -> f32 {
     match activation {
         ActivationFunctionType::RELU => x.max(0.0),
-        ActivationFunctionType::RELU_N1_TO_1 => x.max(-1.0).min(1.0),
-        ActivationFunctionType::RELU6 => x.max(0.0).min(6.0),
+        ActivationFunctionType::RELU_N1_TO_1 => x.clamp(-1.0, 1.0),
+        ActivationFunctionType::RELU6 => x.clamp(0.0, 6.0),
         ActivationFunctionType::TANH => x.tanh(),
         ActivationFunctionType::SIGN_BIT => f32::from(u8::from(x.is_sign_negative())),
         _ => x,

@@ -45,7 +45,8 @@ impl CaseBuilder {
         self.inputs.extend((0..count).map(|_| None));
     }
 
-    /// A constant: real numbers around 0 up to `size`; integers of one byte over their range, others up to `size` steps.
+    /// A constant: real numbers around 0 up to `size`; integers of one byte over their range, or 0 if `size` is, others
+    /// up to `size` steps.
     pub fn constant(&mut self, ty: TensorType, shape: &[i32], size: f32, scale: Scale) {
         let name = format!("w{}", self.inputs.len());
         let count = shape.iter().product::<i32>();
@@ -60,7 +61,7 @@ impl CaseBuilder {
             Int32 => model.constant_i32(name, shape, &values.map(|x| x as i32).collect::<Vec<_>>()),
             Int8 | UInt8 => {
                 values.by_ref().for_each(drop);
-                let bytes: Vec<u8> = (0..count).map(|_| noise.weight()).collect();
+                let bytes: Vec<u8> = (0..count).map(|_| if size == 0.0 { 0 } else { noise.weight() }).collect();
                 model.constant(name, ty, shape, bytes)
             }
             _ => return self.absent(1),

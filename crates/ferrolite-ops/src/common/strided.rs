@@ -313,8 +313,8 @@ fn transpose_last(steps: &mut SmallVec<[Step; 6]>) {
     }
 }
 
-/// Runs nested loops, outermost first.
-fn odometer(steps: &[Step], mut s: isize, mut d: isize, mut body: impl FnMut(isize, isize)) {
+/// Runs nested loops, outermost first; with several, none may have length 0.
+pub fn odometer(steps: &[Step], mut s: isize, mut d: isize, mut body: impl FnMut(isize, isize)) {
     match steps {
         [] => body(s, d),
         [step] => {

@@ -97,6 +97,7 @@ pub fn run(
         custom_options: None,
         model: &model,
         subgraph: 0,
+        callees: None,
         inputs: SmallVec::new(),
         outputs: SmallVec::new(),
         intermediates: SmallVec::new(),

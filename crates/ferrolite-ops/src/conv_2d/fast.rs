@@ -4,25 +4,32 @@ use super::infer::{Problem, options, problem};
 use super::reference::linear;
 use crate::common::activation::float_range;
 use crate::common::fast_linear::{Plan, Product, types_supported};
+use crate::common::wide;
 use crate::op::{FastKernel, Io, Kernel, NodeView};
 use crate::{OpError, copy_elements};
 use ferrolite_kernels::{ConvShape, Isa, ORDERED_PRODUCTS, OrderedConv};
 use ferrolite_model::TensorType;
 
-/// The first is equal to the reference bit for bit; the second is one kernel for float, int8, uint8 and hybrid.
+/// The first is equal to the reference bit for bit; the second is one kernel for float, int8, uint8 and hybrid; the third
+/// is for int16.
 pub const FAST: &[FastKernel] = &[
     FastKernel { name: "ordered", supports: |node| ordered(node).is_ok_and(|o| o.is_some()), prepare: prepare_ordered },
+    FastKernel { name: "implicit_gemm", supports, prepare: |node, isa| plan(node)?.prepare(node, isa) },
     FastKernel {
-        name: "implicit_gemm",
-        supports,
-        prepare: |node, isa| {
-            let p = problem(node)?;
-            let product = Product::Conv(group_shape(&p));
-            let linear = linear(node, &p)?;
-            Plan { name: "conv_2d", linear, product, groups: p.groups, rows: p.window.batch }.prepare(node, isa)
+        name: "implicit_gemm_int16",
+        supports: |node| {
+            let positions = problem(node).is_ok_and(|p| p.window.positions() > 0);
+            positions && plan(node).is_ok_and(|p| wide::supported(node, &p.linear, p.product.depth()))
         },
+        prepare: |node, isa| wide::prepare(plan(node)?, node, isa),
     },
 ];
+
+fn plan(node: &NodeView<'_>) -> Result<Plan, OpError> {
+    let p = problem(node)?;
+    let (linear, product) = (linear(node, &p)?, Product::Conv(group_shape(&p)));
+    Ok(Plan { name: "conv_2d", linear, product, groups: p.groups, rows: p.window.batch })
+}
 
 /// Geometry, filters and bias of a float convolution with few products per output and constant, finite filters.
 fn ordered(node: &NodeView<'_>) -> Result<Option<(ConvShape, Vec<f32>, Option<Vec<f32>>)>, OpError> {

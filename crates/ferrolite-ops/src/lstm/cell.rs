@@ -38,16 +38,8 @@ pub struct Positions {
 }
 
 /// LSTM and UNIDIRECTIONAL_SEQUENCE_LSTM.
-pub const UNIDIRECTIONAL: Positions = Positions {
-    input: 1,
-    recurrent: 5,
-    peephole: 9,
-    bias: 12,
-    projection: 16,
-    state: 18,
-    norm: Some(20),
-    aux: None,
-};
+pub const UNIDIRECTIONAL: Positions =
+    Positions { input: 1, recurrent: 5, peephole: 9, bias: 12, projection: 16, state: 18, norm: Some(20), aux: None };
 /// The first cell of BIDIRECTIONAL_SEQUENCE_LSTM.
 pub const FORWARD: Positions = Positions { state: 35, norm: None, aux: Some(40), ..UNIDIRECTIONAL };
 /// The second one.
@@ -245,7 +237,12 @@ impl Cell {
             let state = node.input(index)?;
             expect_type(state, ty)?;
             // Any shape of the right size.
-            ensure!(batch.checked_mul(n) == Some(state.elements()), "state {:?} of shape {:?}", state.name, state.shape);
+            ensure!(
+                batch.checked_mul(n) == Some(state.elements()),
+                "state {:?} of shape {:?}",
+                state.name,
+                state.shape
+            );
         }
         Ok(cell)
     }

@@ -74,18 +74,29 @@ pub struct Projection {
     pub clip: i8,
 }
 
+impl Projection {
+    /// The output from a sum of products.
+    #[inline]
+    pub fn finish(&self, sum: i32, zero: i32) -> i8 {
+        let h = self.scale.apply(sum).saturating_add(zero).clamp(-128, 127) as i8;
+        if self.clip > 0 { h.min(self.clip).max(-self.clip) } else { h }
+    }
+}
+
 /// A factor that LiteRT has computed in float32.
 fn multiplier(factor: f32) -> Result<Multiplier, OpError> {
     Multiplier::new(f64::from(factor))
 }
 
-fn scale_of(info: &TensorInfo<'_>) -> Result<(f32, i32), OpError> {
+/// A tensor's scale, which must be positive, and zero point.
+pub fn scale_of(info: &TensorInfo<'_>) -> Result<(f32, i32), OpError> {
     let (scale, zero_point) = info.scale_zero_point()?;
     ensure!(scale.is_finite() && scale > 0.0, "tensor {:?} has scale {scale}", info.name);
     Ok((scale, zero_point))
 }
 
-fn narrow(info: &TensorInfo<'_>) -> Result<(f32, i32), OpError> {
+/// [`scale_of`] a tensor of int8.
+pub fn narrow(info: &TensorInfo<'_>) -> Result<(f32, i32), OpError> {
     let (scale, zero_point) = scale_of(info)?;
     ensure!((-128..=127).contains(&zero_point), "tensor {:?} has zero point {zero_point}", info.name);
     Ok((scale, zero_point))
@@ -162,7 +173,7 @@ impl Parameters {
 
 /// bias + Σ w · (x − zero): the row of `w` that starts at `r · x.len()`.
 #[inline]
-fn product(w: &[i8], r: usize, x: &[i8], zero: i32, bias: i32) -> i32 {
+pub fn product(w: &[i8], r: usize, x: &[i8], zero: i32, bias: i32) -> i32 {
     let row = w[r * x.len()..][..x.len()].iter().zip(x);
     row.fold(bias, |sum, (&w, &x)| sum.wrapping_add(i32::from(w).wrapping_mul(i32::from(x).wrapping_sub(zero))))
 }
@@ -245,6 +256,7 @@ fn finish(
     out: &mut [i16],
 ) {
     if let Some((scale, weights)) = peephole {
+        // All cells have one; LiteRT takes the length of the output for their number, which a projection makes another.
         for ((out, &w), &c) in out.iter_mut().zip(weights).zip(c) {
             *out = saturate(scale.apply(i32::from(w) * i32::from(c)).saturating_add((*out).into()));
         }
@@ -358,9 +370,6 @@ fn output(
     hidden.iter_mut().enumerate().for_each(|(k, m)| *m = value(k, -zero));
     for (r, h) in h.iter_mut().enumerate() {
         let sum = product(weights, r, hidden, -zero, bias.map_or(0, |bias| bias[r]));
-        *h = projection.scale.apply(sum).saturating_add(p.output_zero).clamp(-128, 127) as i8;
-        if projection.clip > 0 {
-            *h = (*h).min(projection.clip).max(-projection.clip);
-        }
+        *h = projection.finish(sum, p.output_zero);
     }
 }

@@ -1,16 +1,19 @@
 //! LSTM, UNIDIRECTIONAL_SEQUENCE_LSTM and BIDIRECTIONAL_SEQUENCE_LSTM: cells that keep their state between runs.
 //!
 //! A node is one or two passes of a [`cell::Cell`] over sequences ([`infer`]). float32 and hybrid cells are in [`real`],
-//! int8 ones in [`integer`], the basic kernel of LSTM in [`basic`].
+//! int8 ones in [`integer`] and [`integer8`], the basic kernel of LSTM in [`basic`].
 
 mod basic;
+mod cases;
 mod cell;
+mod fast;
 mod infer;
 mod integer;
+mod integer8;
 mod real;
 
 use crate::OpError;
-use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use cell::{BACKWARD, FORWARD, Kind, UNIDIRECTIONAL};
 use ferrolite_model::{BuiltinOperator, Node};
 use infer::{Pass, is_basic};
@@ -36,8 +39,19 @@ fn reference(node: &NodeView<'_>, mut passes: Vec<Pass>) -> Result<Box<dyn Kerne
     }
 }
 
+/// As [`reference`], for LSTM: its int8 cells are of two kinds, told apart by the number of intermediates.
+fn reference_of_lstm(node: &NodeView<'_>, passes: Vec<Pass>) -> Result<Box<dyn Kernel>, OpError> {
+    match passes[..] {
+        [pass] if pass.cell.kind == Kind::Integer && node.intermediates.len() == integer8::INTERMEDIATES => {
+            Ok(Box::new(integer8::Reference::prepare(node, pass)?))
+        }
+        _ => reference(node, passes),
+    }
+}
+
 fn macs(passes: infer::Passes) -> u64 {
-    let of = |pass: &Pass| pass.cell.macs().saturating_mul((pass.steps.batch as u64).saturating_mul(pass.steps.time as u64));
+    let of =
+        |pass: &Pass| pass.cell.macs().saturating_mul((pass.steps.batch as u64).saturating_mul(pass.steps.time as u64));
     passes.map_or(0, |passes| passes.iter().map(of).fold(0, u64::saturating_add))
 }
 
@@ -61,7 +75,11 @@ impl OpDef for Lstm {
         if is_basic(node.options) {
             return basic::reference(node);
         }
-        reference(node, infer::lstm(node)?)
+        reference_of_lstm(node, infer::lstm(node)?)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        fast::LSTM
     }
 
     fn is_foldable(&self) -> bool {
@@ -79,6 +97,10 @@ impl OpDef for Lstm {
 
     fn macs(&self, node: &NodeView<'_>) -> u64 {
         if is_basic(node.options) { basic::macs(node) } else { macs(infer::lstm(node)) }
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::cases(BuiltinOperator::LSTM)
     }
 }
 
@@ -99,6 +121,10 @@ impl OpDef for UnidirectionalSequenceLstm {
         reference(node, infer::unidirectional(node)?)
     }
 
+    fn fast(&self) -> &'static [FastKernel] {
+        fast::UNIDIRECTIONAL
+    }
+
     fn is_foldable(&self) -> bool {
         false
     }
@@ -109,6 +135,10 @@ impl OpDef for UnidirectionalSequenceLstm {
 
     fn macs(&self, node: &NodeView<'_>) -> u64 {
         macs(infer::unidirectional(node))
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::cases(BuiltinOperator::UNIDIRECTIONAL_SEQUENCE_LSTM)
     }
 }
 
@@ -129,6 +159,10 @@ impl OpDef for BidirectionalSequenceLstm {
         reference(node, infer::bidirectional(node)?)
     }
 
+    fn fast(&self) -> &'static [FastKernel] {
+        fast::BIDIRECTIONAL
+    }
+
     fn is_foldable(&self) -> bool {
         false
     }
@@ -140,5 +174,9 @@ impl OpDef for BidirectionalSequenceLstm {
 
     fn macs(&self, node: &NodeView<'_>) -> u64 {
         macs(infer::bidirectional(node))
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::cases(BuiltinOperator::BIDIRECTIONAL_SEQUENCE_LSTM)
     }
 }

@@ -217,6 +217,7 @@ fn run_pass(pass: &Pass, tensors: &Tensors, io: &mut Io<'_>) -> Result<(), OpErr
     let (hs, cs) = (h[0].slice::<f32>()?, c[0].slice::<f32>()?);
     let out = io.outputs[pass.output].slice::<f32>()?;
     ensure!(hs.len() == steps.batch * outputs && cs.len() == steps.batch * cells, "state of another size");
+    // A sequence has its own states also where LiteRT mixes them up: in batch-major, merged outputs.
     for b in 0..steps.batch {
         let (h, c) = (&mut hs[b * outputs..][..outputs], &mut cs[b * cells..][..cells]);
         for t in pass.times() {

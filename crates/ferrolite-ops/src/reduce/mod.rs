@@ -1,5 +1,7 @@
 //! Reductions over dimensions: MEAN, SUM, REDUCE_MAX, REDUCE_MIN, REDUCE_PROD, REDUCE_ANY, REDUCE_ALL.
 
+mod cases;
+mod fast;
 mod plan;
 mod quantized;
 
@@ -8,7 +10,7 @@ use crate::common::moves_grad;
 use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::strided::{axis, index_input, known};
 use crate::gradient::Gradient;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::quantize::QuantRule;
 use crate::tensor::{Element, Shape};
 use crate::{OpError, ensure};
@@ -140,6 +142,14 @@ impl OpDef for Reduce {
             (Kind::All, Bool) => fold(plan, (1u8, 1), |a, x| a & u8::from(x != 0), true),
             (_, ty) => Err(self.unsupported(ty)),
         }
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        fast::table(self.kind)
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::cases(self.op, self.kind)
     }
 
     fn gradient(&self) -> Option<Gradient> {

@@ -48,6 +48,40 @@ impl Plan {
         Ok(Plan { inner, inner_reduced, outer, input, outputs, count })
     }
 
+    /// Calls `f(output, values)` for stretches of the input that go to one output (where rows are reduced), or whose rows
+    /// go to outputs from that one on, as many as [`Plan::columns`] says.
+    pub fn blocks<T>(&self, input: &[T], mut f: impl FnMut(usize, &[T])) -> Result<(), OpError> {
+        ensure!(input.len() == self.input, "sizes changed since the kernel was prepared");
+        if input.is_empty() {
+            return Ok(());
+        }
+        // A reduced dimension around rows that are kept: all its rows go to the same outputs.
+        let (outer, rows) = match self.outer.split_last() {
+            Some((&(n, 0), outer)) if !self.inner_reduced => (outer, n),
+            _ => (&self.outer[..], 1),
+        };
+        let mut index: SmallVec<[usize; 6]> = SmallVec::from_elem(0, outer.len());
+        let mut at = 0;
+        for values in input.chunks_exact(self.inner * rows) {
+            f(at, values);
+            for (i, &(n, step)) in index.iter_mut().zip(outer).rev() {
+                *i += 1;
+                at += step;
+                if *i < n {
+                    break;
+                }
+                at -= step * n;
+                *i = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// Outputs of a row; `None` where a row is reduced to one.
+    pub fn columns(&self) -> Option<usize> {
+        if self.inner_reduced { None } else { Some(self.inner) }
+    }
+
     /// Folds every input into its output, in the order of the input: `element` one at a time, or `row` all of a row
     /// that belongs to one output.
     pub fn fold<T: Copy, A: Copy>(

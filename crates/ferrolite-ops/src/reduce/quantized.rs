@@ -29,18 +29,8 @@ pub fn same_parameters(input: &TensorInfo<'_>, output: &TensorInfo<'_>) -> Resul
 
 /// MEAN and SUM: an exact integer sum, requantized once. LiteRT's reference SUM reads int8 as uint8; this does not.
 pub fn mean_or_sum(node: &NodeView<'_>, plan: Plan, mean: bool) -> Result<Box<dyn Kernel>, OpError> {
-    let (input, output) = (node.input(0)?, node.output(0)?);
-    let (in_scale, in_zero) = parameters(input)?;
-    let (out_scale, out_zero) = parameters(output)?;
-    let mut factor = Multiplier::new(f64::from(in_scale) / f64::from(out_scale))?;
-    if mean && plan.count > 0 {
-        // Folds 1 / count into the multiplier with as many bits as stay within its shift.
-        let count = plan.count as i64;
-        let shift = (63 - count.leading_zeros() as i32).min(32).min(31 + factor.shift);
-        factor.multiplier = ((i64::from(factor.multiplier) << shift) / count) as i32;
-        factor.shift -= shift;
-    }
-    let finish = Finish { factor, offset: i64::from(in_zero).saturating_mul(plan.count as i64), zero_point: out_zero };
+    let finish = finish(node, plan.count, mean)?;
+    let input = node.input(0)?;
     match input.ty {
         TensorType::Int8 if plan.count < 1 << 23 => sums::<i8, i32>(plan, finish),
         TensorType::UInt8 if plan.count < 1 << 23 => sums::<u8, i32>(plan, finish),
@@ -52,8 +42,25 @@ pub fn mean_or_sum(node: &NodeView<'_>, plan: Plan, mean: bool) -> Result<Box<dy
     }
 }
 
+/// From sums of `count` inputs to outputs.
+pub fn finish(node: &NodeView<'_>, count: usize, mean: bool) -> Result<Finish, OpError> {
+    let (input, output) = (node.input(0)?, node.output(0)?);
+    let (in_scale, in_zero) = parameters(input)?;
+    let (out_scale, out_zero) = parameters(output)?;
+    let mut factor = Multiplier::new(f64::from(in_scale) / f64::from(out_scale))?;
+    if mean && count > 0 {
+        // Folds 1 / count into the multiplier with as many bits as stay within its shift.
+        let count = count as i64;
+        let shift = (63 - count.leading_zeros() as i32).min(32).min(31 + factor.shift);
+        factor.multiplier = ((i64::from(factor.multiplier) << shift) / count) as i32;
+        factor.shift -= shift;
+    }
+    Ok(Finish { factor, offset: i64::from(in_zero).saturating_mul(count as i64), zero_point: out_zero })
+}
+
+/// The requantization of a sum.
 #[derive(Clone, Copy)]
-struct Finish {
+pub struct Finish {
     factor: Multiplier,
     /// Sum of the inputs' zero points.
     offset: i64,
@@ -61,7 +68,8 @@ struct Finish {
 }
 
 impl Finish {
-    fn apply(self, sum: i64) -> i32 {
+    /// The output, before it is clamped to its type.
+    pub fn apply(self, sum: i64) -> i32 {
         let sum = sum.saturating_sub(self.offset);
         let scaled = match i32::try_from(sum) {
             Ok(sum) => self.factor.apply(sum),

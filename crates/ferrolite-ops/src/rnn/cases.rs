@@ -9,7 +9,8 @@ use ferrolite_model::schema::{
 use ferrolite_model::{BuiltinOperator, BuiltinOptions};
 
 /// (batch, time, input, units)
-const SIZES: [(i32, i32, i32, i32); 6] = [(1, 1, 3, 4), (2, 3, 5, 4), (3, 4, 1, 7), (1, 9, 16, 8), (4, 2, 33, 17), (2, 5, 8, 64)];
+const SIZES: [(i32, i32, i32, i32); 6] =
+    [(1, 1, 3, 4), (2, 3, 5, 4), (3, 4, 1, 7), (1, 9, 16, 8), (4, 2, 33, 17), (2, 5, 8, 64)];
 
 /// Cases of one of the operators.
 pub fn cases(op: BuiltinOperator) -> Vec<Case> {
@@ -31,7 +32,7 @@ fn case(
     fused_activation_function: A,
     i: usize,
 ) -> Option<Case> {
-    let (time_major, merge_outputs) = (i % 2 == 0, i % 3 == 0);
+    let (time_major, merge_outputs) = (i.is_multiple_of(2), i.is_multiple_of(3));
     let mut b = CaseBuilder::new(i + 1);
     let scale: Scale = (ty == Int8).then_some((0.3 / 127.0 / (units as f32).sqrt(), 0));
     let size = 0.5 / (units as f32).sqrt();

@@ -109,8 +109,8 @@ impl Pass {
 
     /// Multiply-accumulates.
     pub fn macs(&self) -> u64 {
-        let [batch, time, units, depth] = [self.steps.batch, self.steps.time, self.units, self.depth + self.aux_depth]
-            .map(|n| n as u64);
+        let [batch, time, units, depth] =
+            [self.steps.batch, self.steps.time, self.units, self.depth + self.aux_depth].map(|n| n as u64);
         batch.saturating_mul(time).saturating_mul(units).saturating_mul(depth.saturating_add(units))
     }
 }

@@ -6,8 +6,8 @@ mod tables;
 pub use resources::{Initializer, Resources, VariableName};
 pub use tables::Table;
 
+use crate::OpError;
 use crate::tensor::{AlignedBytes, OutputData, Shape, TensorMut, TensorRef};
-use crate::{OpError, ensure};
 use ferrolite_model::TensorType;
 
 /// What a running node may ask of the runtime.
@@ -117,19 +117,13 @@ impl TensorValue {
 
     /// Moves the data into an output: memory changes hands where the output has its own, else it is copied.
     pub fn move_into(&mut self, output: &mut TensorMut<'_>) -> Result<(), OpError> {
-        ensure!(self.ty == output.ty, "a result of type {} for an output of type {}", self.ty, output.ty);
         match &mut output.data {
-            OutputData::Dynamic { shape, bytes } => {
+            OutputData::Dynamic { shape, bytes } if self.ty == output.ty => {
                 std::mem::swap(*shape, &mut self.shape);
                 std::mem::swap(*bytes, &mut self.bytes);
+                Ok(())
             }
-            OutputData::Planned { shape, bytes } => {
-                let shape: &[usize] = shape;
-                ensure!(*shape == *self.shape, "a result of shape {:?}, planned as {shape:?}", self.shape);
-                ensure!(bytes.len() == self.bytes.len(), "a result's data does not fit its shape");
-                bytes.copy_from_slice(&self.bytes);
-            }
+            _ => output.assign(self.view()),
         }
-        Ok(())
     }
 }

@@ -88,12 +88,7 @@ impl Table {
     }
 
     /// Looks up every key; a key that is not there gives the first element of `default`.
-    pub fn find(
-        &self,
-        keys: TensorRef<'_>,
-        default: TensorRef<'_>,
-        output: &mut TensorMut<'_>,
-    ) -> Result<(), OpError> {
+    pub fn find(&self, keys: TensorRef<'_>, default: TensorRef<'_>, output: &mut TensorMut<'_>) -> Result<(), OpError> {
         self.check(keys.ty, output.ty)?;
         ensure!(default.ty == output.ty, "a default of type {} for {}", default.ty, output.ty);
         ensure!(self.is_filled, "the table is used before it is filled");

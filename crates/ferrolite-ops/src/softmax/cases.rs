@@ -26,3 +26,26 @@ pub fn cases() -> Vec<Case> {
     }
     cases
 }
+
+/// Generated cases of LOG_SOFTMAX.
+pub fn log_cases() -> Vec<Case> {
+    let mut all = Vec::new();
+    for shape in [&[10][..], &[1, 1001], &[64, 7], &[5, 129]] {
+        for (ty, input, output) in [
+            (Float32, None, None),
+            (Int8, Some((0.1, 4)), Some((16.0 / 256.0, 127))),
+            (UInt8, Some((0.03, 130)), Some((16.0 / 256.0, 255))),
+        ] {
+            let options = BuiltinOptions::LogSoftmaxOptions(Box::default());
+            let inputs = [(ty, shape, input)];
+            all.extend(case(
+                format!("{ty} {shape:?}"),
+                BuiltinOperator::LOG_SOFTMAX,
+                options,
+                &inputs,
+                (ty, shape, output),
+            ));
+        }
+    }
+    all
+}

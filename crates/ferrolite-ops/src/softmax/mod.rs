@@ -107,6 +107,10 @@ impl OpDef for LogSoftmax {
         log::reference(node)
     }
 
+    fn cases(&self) -> Vec<Case> {
+        cases::log_cases()
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         let output = OutputRule::Fixed { int8: (16.0 / 256.0, 127), int16: (16.0 / 65536.0, 0) };
         Some(QuantRule { output, int16: false, ..QuantRule::UNARY })

@@ -21,7 +21,11 @@ pub fn cases() -> Vec<Case> {
             b.input(Float32, &[batch, input], None);
             b.constant(ty, &[filters, input], 0.5, scale);
             b.constant(ty, &[filters, memory], 0.5, scale);
-            if i % 2 == 0 { b.constant(Float32, &[units], 0.3, None) } else { b.absent(1) }
+            if i.is_multiple_of(2) {
+                b.constant(Float32, &[units], 0.3, None)
+            } else {
+                b.absent(1)
+            }
             b.state(Float32, &[batch, filters * memory], None);
             let activation = [A::NONE, A::RELU, A::TANH, A::RELU6][i % 4];
             let output = (Float32, &[batch, units][..], None);
@@ -46,9 +50,13 @@ fn integer((batch, input, units, rank, memory): (i32, i32, i32, i32, i32), i: us
     let y = state * 8000.0 * t * 200.0 * ((memory * rank) as f32).sqrt() / 50.0;
     let mut b = CaseBuilder::new(i + 1);
     b.input(Int8, &[batch, input], Some((x, -7)));
-    b.constant(Int8, &[filters, input], 0.0, Some((w, 0)));
+    b.constant(Int8, &[filters, input], 1.0, Some((w, 0)));
     b.constant(Int16, &[filters, memory], 400.0, Some((t, 0)));
-    if i % 2 == 0 { b.constant(Int32, &[units], 90_000.0, Some((state * t, 0))) } else { b.absent(1) }
+    if i.is_multiple_of(2) {
+        b.constant(Int32, &[units], 90_000.0, Some((state * t, 0)))
+    } else {
+        b.absent(1)
+    }
     b.state(Int16, &[batch, filters * memory], Some((state, 0)));
     let name = format!("int16 state {batch} {input} {units} {rank} {memory}");
     let output = (Int8, &[batch, units][..], Some((y, -128)));

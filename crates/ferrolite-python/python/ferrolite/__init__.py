@@ -5,6 +5,8 @@ the names, defaults, exceptions and messages of TensorFlow's. `Model` is the sho
 trains one, and `ferrolite.compat` runs programs that were written for another package.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from . import experimental
 from ._ferrolite import __version__
 from .converter import Optimize, OpsSet, RepresentativeDataset, TargetSpec, TFLiteConverter
@@ -17,6 +19,9 @@ from .interpreter import (
     load_delegate,
 )
 from .model import Model
+
+if TYPE_CHECKING:
+    from . import compat, train
 
 __all__ = [
     "Delegate",
@@ -31,13 +36,14 @@ __all__ = [
     "TFLiteConverter",
     "TargetSpec",
     "__version__",
+    "compat",
     "experimental",
     "load_delegate",
     "train",
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     # Loaded when asked for: most programs only run models.
     if name in ("train", "compat"):
         import importlib

@@ -24,6 +24,7 @@ import re
 import runpy
 import sys
 import types
+from typing import Any, Iterable, NoReturn, Sequence
 
 import numpy as np
 
@@ -60,10 +61,12 @@ _TENSORFLOW = {
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Answers the imports of some modules."""
 
-    def __init__(self, modules: dict[str, dict]):
+    def __init__(self, modules: dict[str, dict[str, Any]]):
         self.modules = modules
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         if name == "tensorflow" and name in self.modules and not _wants_lite(sys._getframe(1)):
             return None
         if name in self.modules:
@@ -74,20 +77,20 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
     @staticmethod
-    def _patched(name, path):
+    def _patched(name: str, path: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
         """An installed TensorFlow, whose interpreter is replaced once it is loaded."""
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is not None and spec.loader is not None:
             original = spec.loader.exec_module
 
-            def exec_module(module):
+            def exec_module(module: types.ModuleType) -> None:
                 original(module)
                 _replace()
 
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
-    def create_module(self, spec):
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
         return None
 
     def exec_module(self, module: types.ModuleType) -> None:
@@ -102,7 +105,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 #: What `_replace` has put aside: modules by name, and values by module and name.
-_aside: list[tuple[dict, str, object]] = []
+_aside: list[tuple[dict[str, Any], str, object]] = []
 
 
 def _replace() -> None:
@@ -112,7 +115,8 @@ def _replace() -> None:
     if theirs is None or getattr(theirs, "Interpreter", None) is interpreter.Interpreter:
         return
     swaps = {id(vars(theirs)[key]): value for key, value in _INTERPRETER.items() if key in vars(theirs)}
-    for module in [m for n, m in sys.modules.items() if n.startswith("tensorflow._api.") or n == "tensorflow"]:
+    public = ("tensorflow", "tensorflow.lite.python.lite")
+    for module in [m for n, m in sys.modules.items() if n.startswith("tensorflow._api.") or n in public]:
         for key, value in list(vars(module).items()):
             if id(value) in swaps:
                 _set(vars(module), key, swaps[id(value)])
@@ -123,7 +127,7 @@ def _replace() -> None:
     _set(vars(sys.modules["tensorflow.lite.python"]), "interpreter", ours)
 
 
-def _set(place: dict, key: str, value: object) -> None:
+def _set(place: dict[str, Any], key: str, value: object) -> None:
     _aside.append((place, key, place[key]))
     place[key] = value
 
@@ -138,7 +142,7 @@ def _wants_lite(frame: types.FrameType | None) -> bool:
     return not source or re.search(r"\b(tf|tensorflow)\.lite\b|\bimport\b.*\blite\b", source) is not None
 
 
-def _not_there(name: str):
+def _not_there(name: str) -> NoReturn:
     raise AttributeError(f"tensorflow.{name}: TensorFlow is not installed, and ferrolite stands in for tensorflow.lite only")
 
 
@@ -180,7 +184,7 @@ def uninstall() -> None:
         _installed = None
 
 
-def _forget(modules) -> None:
+def _forget(modules: Iterable[str]) -> None:
     for name in modules:
         sys.modules.pop(name, None)
         package, _, attribute = name.rpartition(".")

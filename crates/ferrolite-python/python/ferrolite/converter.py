@@ -63,7 +63,7 @@ class OpsSet(enum.Enum):
 class RepresentativeDataset:
     """Representative inputs for calibration."""
 
-    def __init__(self, input_gen: Callable[[], Iterable]):
+    def __init__(self, input_gen: Callable[[], Iterable[Any]]):
         """Takes a generator function.
 
         Args:
@@ -79,15 +79,15 @@ class TargetSpec:
     def __init__(
         self,
         supported_ops: Iterable[OpsSet] | None = None,
-        supported_types: Iterable | None = None,
-        experimental_select_user_tf_ops: Iterable | None = None,
-        experimental_supported_backends: Iterable | None = None,
+        supported_types: Iterable[Any] | None = None,
+        experimental_select_user_tf_ops: Iterable[Any] | None = None,
+        experimental_supported_backends: Iterable[Any] | None = None,
     ):
         self.supported_ops = {OpsSet.TFLITE_BUILTINS} if supported_ops is None else supported_ops
         self.supported_types = set() if supported_types is None else supported_types
         self.experimental_select_user_tf_ops = experimental_select_user_tf_ops or set()
         self.experimental_supported_backends = experimental_supported_backends
-        self._experimental_custom_op_registerers: list = []
+        self._experimental_custom_op_registerers: list[Any] = []
         self._experimental_supported_accumulation_type = None
 
 
@@ -112,7 +112,7 @@ class TFLiteConverter:
     """
 
     optimizations: Iterable[Optimize]
-    representative_dataset: RepresentativeDataset | Callable[[], Iterable] | None
+    representative_dataset: RepresentativeDataset | Callable[[], Iterable[Any]] | None
     target_spec: TargetSpec
     inference_input_type: Any
     inference_output_type: Any
@@ -126,11 +126,30 @@ class TFLiteConverter:
     _experimental_disable_per_channel: bool
     _interpreter: Interpreter
 
+    # Settings of `tf.lite` for what ferrolite does not do: there, with its defaults, and without effect.
+    experimental_lower_to_saved_model = True
+    experimental_new_dynamic_range_quantizer = True
+    experimental_use_stablehlo_quantizer = False
+    experimental_stablehlo_quantizer_config = None
+    unfold_batchmatmul = False
+    legalize_custom_tensor_list_ops = False
+    saved_model_dir = None
+    model_origin_framework = "UNSET"
+    canonicalizing_inf_as_min_max_float = True
+    ir_dump_dir = None
+    ir_dump_pass_regex = None
+    ir_dump_func_regex = None
+    enable_timing = None
+    print_ir_before = None
+    print_ir_after = None
+    print_ir_module_scope = None
+    elide_elementsattrs_if_larger = None
+
     def __init__(self, funcs: Any, trackable_obj: Any = None):
         raise NotImplementedError(_NOT_YET.format("Converting TensorFlow functions"))
 
     @classmethod
-    def from_tflite(cls, model: str | os.PathLike | bytes) -> TFLiteConverter:
+    def from_tflite(cls, model: str | os.PathLike[str] | bytes) -> TFLiteConverter:
         """Starts from a float ``.tflite`` file, its bytes, or a model of `ferrolite.train`."""
         converter = cls.__new__(cls)
         converter.optimizations = set()
@@ -195,7 +214,8 @@ class TFLiteConverter:
         return _ferrolite.quantize(wrapper, mode, inputs, outputs, per_channel, calibrator)
 
     def _mode(self) -> str | None:
-        ops, types = set(self.target_spec.supported_ops), {_dtype(t) for t in self.target_spec.supported_types}
+        ops = {_member(OpsSet, option) for option in self.target_spec.supported_ops}
+        types = {_dtype(t) for t in self.target_spec.supported_types}
         int8_only = ops == {OpsSet.TFLITE_BUILTINS_INT8}
         if OpsSet.TFLITE_BUILTINS_INT8 in ops and types - {np.dtype(np.int8)}:
             raise ValueError(
@@ -204,7 +224,7 @@ class TFLiteConverter:
                 "or set to {tf.int8}."
             )
         int8_only |= types == {np.dtype(np.int8)}
-        if not any(isinstance(o, Optimize) and o is not Optimize.EXPERIMENTAL_SPARSITY for o in self.optimizations):
+        if not {_member(Optimize, option) for option in self.optimizations} - {Optimize.EXPERIMENTAL_SPARSITY}:
             return None
         if int8_only and self.representative_dataset is None:
             raise ValueError("For full integer quantization, a `representative_dataset` must be specified.")
@@ -226,9 +246,10 @@ class TFLiteConverter:
         listed = ["tf." + name for name in names]
         raise ValueError(f"The inference_input_type and inference_output_type must be in {listed}.")
 
-    def _calibrate(self, wrapper) -> Any:
+    def _calibrate(self, wrapper: _ferrolite.InterpreterWrapper) -> _ferrolite.Calibrator:
         dataset: Any = self.representative_dataset
-        generator = dataset.input_gen if isinstance(dataset, RepresentativeDataset) else dataset
+        # TensorFlow's own class is as good.
+        generator = getattr(dataset, "input_gen", dataset)
         samples = generator() if callable(generator) else generator
         details = self._interpreter.get_input_details()
         definitions = self._interpreter._get_full_signature_list()
@@ -237,30 +258,39 @@ class TFLiteConverter:
             calibrator.feed(_in_order(sample, details, definitions))
         return calibrator
 
-    def _with_progress(self, samples: Iterable) -> Iterable:
+    def _with_progress(self, samples: Iterable[Any]) -> Iterable[Any]:
         if not self.progress:
             return samples
         try:
-            from tqdm import tqdm
-
-            return tqdm(samples, desc="calibrating", unit="sample")
+            from tqdm import tqdm  # type: ignore[import-untyped]
         except ImportError:
             return _count(samples)
+        shown: Iterable[Any] = tqdm(samples, desc="calibrating", unit="sample")
+        return shown
 
 
-def _count(samples: Iterable) -> Iterable:
+def _count(samples: Iterable[Any]) -> Iterable[Any]:
     for i, sample in enumerate(samples, 1):
         yield sample
         print(f"\rcalibrating: {i} samples", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
 
 
-def _dtype(given: Any) -> np.dtype:
+def _member(kind: type[enum.Enum], given: Any) -> enum.Enum:
+    """A member of an enumeration, given itself, by its name, or as TensorFlow's member of the same name."""
+    name = getattr(given, "name", given)
+    if isinstance(name, str) and name in kind.__members__:
+        return kind[name]
+    raise ValueError(f"{given!r} is no {kind.__name__}: {', '.join(kind.__members__)}")
+
+
+def _dtype(given: Any) -> np.dtype[Any]:
     """The dtype of a NumPy type, its name, or a ``tf.DType``."""
-    return np.dtype(getattr(given, "as_numpy_dtype", given))
+    found: np.dtype[Any] = np.dtype(getattr(given, "as_numpy_dtype", given))
+    return found
 
 
-def _in_order(sample: Any, details: list[dict], definitions: dict) -> list[np.ndarray]:
+def _in_order(sample: Any, details: list[dict[str, Any]], definitions: dict[str, Any]) -> list[np.ndarray]:
     """The arrays of a sample in the order of the inputs, in their types."""
     names: dict[str, int] = {d["name"]: d["index"] for d in details}
     for definition in definitions.values():

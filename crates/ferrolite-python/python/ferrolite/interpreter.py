@@ -6,7 +6,7 @@ import ctypes
 import enum
 import os
 import warnings
-from typing import Any, Callable
+from typing import Any, Callable, Iterable
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class OpResolverType(enum.Enum):
 class Delegate:
     """An external delegate. ferrolite cannot host any yet: see `load_delegate`."""
 
-    def __init__(self, library: str, options: dict | None = None):
+    def __init__(self, library: str, options: dict[str, Any] | None = None):
         # A library that is not there is an OSError, as programs expect that fall back to the CPU then.
         ctypes.pydll.LoadLibrary(library)
         raise ValueError("ferrolite runs no external delegates yet; leave the delegate out to run on the CPU")
@@ -48,7 +48,7 @@ class Delegate:
         raise ValueError("ferrolite runs no external delegates yet")
 
 
-def load_delegate(library: str, options: dict | None = None) -> Delegate:
+def load_delegate(library: str, options: dict[str, Any] | None = None) -> Delegate:
     """Loads an external delegate from a shared library.
 
     Args:
@@ -136,11 +136,13 @@ class Interpreter:
     It can be pickled (its model goes along, its tensors do not), and used in a ``with`` statement.
     """
 
+    _interpreter: _ferrolite.InterpreterWrapper
+
     def __init__(
         self,
-        model_path: str | os.PathLike | None = None,
-        model_content: bytes | None = None,
-        experimental_delegates: list | None = None,
+        model_path: str | bytes | os.PathLike[str] | os.PathLike[bytes] | None = None,
+        model_content: bytes | bytearray | memoryview | None = None,
+        experimental_delegates: list[Delegate] | None = None,
         num_threads: int | None = None,
         experimental_op_resolver_type: OpResolverType = OpResolverType.AUTO,
         experimental_preserve_all_tensors: bool = False,
@@ -169,7 +171,7 @@ class Interpreter:
           ValueError: The model cannot be read, or an argument is wrong.
         """
         if not hasattr(self, "_custom_op_registerers"):
-            self._custom_op_registerers: list = []
+            self._custom_op_registerers: list[Any] = []
         self._experimental_compress_quantization_zero_points = experimental_compress_quantization_zero_points
         if experimental_preserve_all_tensors and experimental_op_resolver_type in (
             OpResolverType.AUTO,
@@ -213,7 +215,7 @@ class Interpreter:
         }
         self._interpreter = _ferrolite.InterpreterWrapper(
             os.fsdecode(model_path) if model_path else None,
-            model_content if not model_content or isinstance(model_content, bytes) else bytes(model_content),
+            bytes(model_content) if model_content else None,
             experimental_op_resolver_type is OpResolverType.BUILTIN_REF,
             experimental_preserve_all_tensors,
             int(num_threads or 1),
@@ -228,7 +230,7 @@ class Interpreter:
     def __enter__(self) -> Interpreter:
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -404,7 +406,7 @@ class Interpreter:
     def _get_op_details(self, op_index: int) -> dict[str, Any]:
         inputs, outputs = self._interpreter.NodeInputs(op_index), self._interpreter.NodeOutputs(op_index)
 
-        def types(indices):
+        def types(indices: Iterable[int]) -> list[type]:
             return [self._get_tensor_details(i, subgraph_index=0)["dtype"] for i in indices if i != -1]
 
         return {
@@ -426,7 +428,7 @@ class Interpreter:
         return self._interpreter.interpreter()
 
 
-def _open(model: str | os.PathLike | bytes, num_threads: int | None = None) -> Interpreter:
+def _open(model: str | os.PathLike[str] | bytes, num_threads: int | None = None) -> Interpreter:
     """An interpreter of a file, given by its path or its bytes."""
     if isinstance(model, (bytes, bytearray, memoryview)):
         return Interpreter(model_content=bytes(model), num_threads=num_threads)
@@ -436,6 +438,6 @@ def _open(model: str | os.PathLike | bytes, num_threads: int | None = None) -> I
 class InterpreterWithCustomOps(Interpreter):
     """`Interpreter` with registerers of custom ops, which ferrolite cannot call: any is a ``ValueError``."""
 
-    def __init__(self, custom_op_registerers: list | None = None, **kwargs: Any):
+    def __init__(self, custom_op_registerers: list[Any] | None = None, **kwargs: Any):
         self._custom_op_registerers = custom_op_registerers or []
         super().__init__(**kwargs)

@@ -6,7 +6,7 @@ import asyncio
 import html
 import json
 import os
-from typing import Any
+from typing import Any, Dict, Iterable, List, Sequence
 
 import numpy as np
 
@@ -29,12 +29,15 @@ class Model:
 
     Inputs are NumPy arrays or anything that offers DLPack, ``__array_interface__`` or ``__array__``. They are cast to
     the inputs' types where that keeps their kind (float64 to float32, but not float to int8). A single output is returned
-    as an array, several as a dictionary by name. May be called from several threads.
+    as an array, several as a dictionary by name. May be called from several threads, one after the other.
+
+    Arrays may have the inputs' shapes [n, ...], another first dimension (a batch, which a model made for fewer samples
+    runs part by part), or, as one sample, lack the first dimension; then the outputs lack it too.
     """
 
     def __init__(
         self,
-        model: str | os.PathLike | bytes,
+        model: str | os.PathLike[str] | bytes,
         num_threads: int | None = None,
         signature: str | None = None,
     ):
@@ -68,12 +71,13 @@ class Model:
             place = {index: i for i, index in enumerate(order)}
             self._inputs = dict(sorted(inputs.items(), key=lambda item: place.get(item[1], len(place))))
             self._outputs = dict(outputs)
+        self._types = {n: self._wrapper.TensorDetails(i, self._subgraph)["dtype"] for n, i in self._inputs.items()}
         self._runner = _ferrolite.Runner(self._wrapper, self._subgraph, self._num_threads)
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k not in ("_runner", "_wrapper")}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._wrapper = self._interpreter._interpreter
         self._runner = _ferrolite.Runner(self._wrapper, self._subgraph, self._num_threads)
@@ -103,18 +107,15 @@ class Model:
           ValueError: A shape does not fit.
         """
         given = self._bind(args, kwargs)
-        inputs = [(index, _cast(name, given[name], self._dtype(index))) for name, index in self._inputs.items()]
+        inputs = [(index, _cast(name, given[name], self._types[name])) for name, index in self._inputs.items()]
         results = self._runner.run(inputs, list(self._outputs.values()))
         return results[0] if len(results) == 1 else dict(zip(self._outputs, results))
-
-    def _dtype(self, index):
-        return self._wrapper.TensorDetails(index, self._subgraph)["dtype"]
 
     async def acall(self, *args: Any, **kwargs: Any) -> np.ndarray | dict[str, np.ndarray]:
         """Runs the model in a thread, so that the event loop goes on; see `__call__`."""
         return await asyncio.to_thread(self, *args, **kwargs)
 
-    def _bind(self, args, kwargs) -> dict[str, np.ndarray]:
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, np.ndarray]:
         names = self.input_names
         if len(args) > len(names):
             raise TypeError(f"the model has {len(names)} inputs {names}, not {len(args)}")
@@ -132,7 +133,8 @@ class Model:
 
     def info(self) -> dict[str, Any]:
         """Facts about the model: operators, tensors, nodes, sizes, multiply-accumulates of one run."""
-        return json.loads(_ferrolite.info(self._wrapper))
+        facts: dict[str, Any] = json.loads(_ferrolite.info(self._wrapper))
+        return facts
 
     def benchmark(
         self,
@@ -168,24 +170,33 @@ class Model:
         return Profile(report["steps"])
 
     def summary(self) -> str:
-        """The model as text: inputs, outputs and nodes with their sizes."""
+        """The model as text: inputs, outputs and nodes with the types and shapes of their results and their MACs."""
         info = self.info()
-        rows = [(n["operator"], self._output(info, n), f"{n['macs']:,}") for n in info["subgraphs"][0]["nodes"]]
-        lines = [repr(self), "", *_table(("operator", "output", "MACs"), rows), ""]
+        lines = [repr(self), "", *_table(_NODES, self._nodes(info)), ""]
         lines.append(f"parameters: {info['parameters']:,}   constants: {info['constant_bytes']:,} bytes")
         lines.append(f"MACs: {info['macs']:,}   numbers: {info['quantization']}")
         return "\n".join(lines)
 
-    @staticmethod
-    def _output(info, node) -> str:
-        tensors = info["subgraphs"][0]["tensors"]
-        return ", ".join(f"{tensors[i]['name']} {tensors[i]['type']}{tensors[i]['shape']}" for i in node["outputs"])
+    def _nodes(self, info: dict[str, Any]) -> list[tuple[str, ...]]:
+        """What is told of every node, and every result of one that has several."""
+        graph = info["subgraphs"][self._subgraph]
+        rows: list[tuple[str, ...]] = []
+        for node in graph["nodes"]:
+            head = (str(node["id"]), node["operator"])
+            macs = f"{node['macs']:,}"
+            for index in node["outputs"]:
+                tensor = graph["tensors"][index]
+                shape = _shape(tensor["shape"])
+                rows.append((*head, tensor["name"], tensor["type"], shape, macs))
+                head, macs = ("", ""), ""
+            if not node["outputs"]:
+                rows.append((*head, "", "", "", macs))
+        return rows
 
-    def _describe(self, names) -> str:
-        def one(name, index):
+    def _describe(self, names: dict[str, int]) -> str:
+        def one(name: str, index: int) -> str:
             d = self._wrapper.TensorDetails(index, self._subgraph)
-            dims = ", ".join("?" if n == -1 else str(n) for n in d["shape_signature"])
-            return f"{name}: {np.dtype(d['dtype']).name}[{dims}]"
+            return f"{name}: {_type(d['dtype'])}{_shape(d['shape_signature'])}"
 
         return ", ".join(one(name, index) for name, index in names.items())
 
@@ -194,41 +205,57 @@ class Model:
 
     def _repr_html_(self) -> str:
         info = self.info()
-        nodes = info["subgraphs"][0]["nodes"]
-        rows = [(str(n["id"]), n["operator"], self._output(info, n), f"{n['macs']:,}") for n in nodes]
-        head = "".join(f"<th>{c}</th>" for c in ("", "operator", "output", "MACs"))
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows)
-        facts = f"{info['parameters']:,} parameters, {info['macs']:,} MACs, {info['quantization']}"
+        sides = []
+        for side, names in (("input", self._inputs), ("output", self._outputs)):
+            for name, index in names.items():
+                d = self._wrapper.TensorDetails(index, self._subgraph)
+                sides.append((side, name, _type(d["dtype"]), _shape(d["shape_signature"]), _real(*d["quantization"])))
+        facts = (
+            f"{info['parameters']:,} parameters, {info['constant_bytes']:,} bytes of constants, {info['macs']:,} MACs, "
+            f"{info['quantization']}"
+        )
+        nodes = self._nodes(info)
         return (
-            f"<b>{html.escape(self.name)}</b><br>{html.escape(self._describe(self._inputs))} &rarr; "
-            f"{html.escape(self._describe(self._outputs))}<br>{html.escape(facts)}"
-            f"<details><summary>{len(rows)} nodes</summary><table><tr>{head}</tr>{body}</table></details>"
+            f'<div style="line-height:1.5"><b>{html.escape(self.name)}</b><br><small>{html.escape(facts)}</small>'
+            f"{_html_table(('', 'name', 'type', 'shape', 'real value'), sides)}"
+            f"<details><summary>{len(info['subgraphs'][self._subgraph]['nodes'])} nodes</summary>"
+            f"{_html_table(_NODES, nodes)}</details></div>"
         )
 
 
-class Benchmark(dict):
+class Benchmark(Dict[str, Any]):
     """What `Model.benchmark` measured."""
 
     def __str__(self) -> str:
         times = self["latency_us"]
         return (
-            f"{times['median']:.1f} us median of {self['runs']} runs ({times['min']:.1f} .. p90 {times['p90']:.1f}), "
-            f"{self['threads']} threads, {self['isa']}, {self['gmacs_per_second']:.1f} GMAC/s, "
-            f"{self['arena_bytes']:,} bytes"
+            f"{times['median']:.1f} us median of {self['runs']} runs (min {times['min']:.1f}, p90 {times['p90']:.1f}), "
+            f"{self['threads']} thread{'s' if self['threads'] != 1 else ''}, {self['isa']}, "
+            f"{self['gmacs_per_second']:.1f} GMAC/s, {self['arena_bytes']:,} bytes of memory"
         )
 
+    __repr__ = __str__
 
-class Profile(list):
+
+class Profile(List[Dict[str, Any]]):
     """What `Model.profile` measured."""
 
     def __str__(self) -> str:
-        rows = [
-            (s["operator"], s["kernel"], f"{s['time_us']:.1f}", f"{100 * s['share']:.1f} %", s["output"]) for s in self
+        return "\n".join(_table(_STEPS, self._rows()))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return _html_table(_STEPS, self._rows())
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
+            (str(s["node"]), s["operator"], f"{s['time_us']:.1f}", f"{100 * s['share']:.1f} %", s["kernel"], s["output"])
+            for s in self
         ]
-        return "\n".join(_table(("operator", "kernel", "us", "share", "output"), rows))
 
 
-def _by_name(details) -> dict[str, int]:
+def _by_name(details: list[dict[str, Any]]) -> dict[str, int]:
     """Tensor names with their indices; names that occur twice get their position."""
     names: dict[str, int] = {}
     for i, d in enumerate(details):
@@ -237,7 +264,7 @@ def _by_name(details) -> dict[str, int]:
     return names
 
 
-def _array(value) -> np.ndarray:
+def _array(value: Any) -> np.ndarray:
     if isinstance(value, np.ndarray):
         return value
     if hasattr(value, "__dlpack__"):
@@ -248,7 +275,7 @@ def _array(value) -> np.ndarray:
     return np.asarray(value)
 
 
-def _cast(name: str, value: np.ndarray, dtype) -> np.ndarray:
+def _cast(name: str, value: np.ndarray, dtype: Any) -> np.ndarray:
     if dtype is np.bytes_:
         return value if value.dtype.kind in "SUO" else value.astype("S")
     # Python numbers come as int64 or float64; their kind counts.
@@ -257,7 +284,44 @@ def _cast(name: str, value: np.ndarray, dtype) -> np.ndarray:
     raise TypeError(f"input {name!r} takes {np.dtype(dtype).name}, not {value.dtype}; convert it first")
 
 
-def _table(head, rows) -> list[str]:
+#: Heads of tables. What is in `_NUMBERS` is aligned to the right.
+_NODES = ("node", "operator", "output", "type", "shape", "MACs")
+_STEPS = ("node", "operator", "us", "share", "kernel", "output")
+_NUMBERS = {"node", "us", "share", "MACs"}
+
+
+def _type(dtype: Any) -> str:
+    return "string" if dtype is np.bytes_ else np.dtype(dtype).name
+
+
+def _shape(dims: Iterable[int]) -> str:
+    return f"[{', '.join('?' if n == -1 else str(n) for n in dims)}]"
+
+
+def _real(scale: float, zero_point: int) -> str:
+    """What a quantized number q stands for."""
+    if not scale:
+        return ""
+    sign = "+" if zero_point < 0 else "\u2212"
+    shifted = f"(q {sign} {abs(zero_point)})" if zero_point else "q"
+    return f"{scale:.4g} \u00b7 {shifted}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in [head, *rows]]
-    return [lines[0], "-" * min(sum(widths) + 2 * len(widths), 120), *lines[1:]]
+
+    def line(cells: Sequence[str]) -> str:
+        parts = [c.rjust(w) if h in _NUMBERS else c.ljust(w) for h, c, w in zip(head, cells, widths)]
+        return "  ".join(parts).rstrip()
+
+    return [line(head), "-" * (sum(widths) + 2 * len(widths) - 2), *map(line, rows)]
+
+
+def _html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def cell(tag: str, name: str, text: str) -> str:
+        side = "right" if name in _NUMBERS else "left"
+        return f'<{tag} style="text-align:{side};padding:1px 10px;white-space:nowrap">{html.escape(text)}</{tag}>'
+
+    lines = [(head, "th"), *((row, "td") for row in rows)]
+    body = "".join(f"<tr>{''.join(cell(tag, *pair) for pair in zip(head, row))}</tr>" for row, tag in lines)
+    return f'<div style="overflow-x:auto"><table style="font-size:90%;border-collapse:collapse">{body}</table></div>'

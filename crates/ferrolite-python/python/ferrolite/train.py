@@ -58,7 +58,7 @@ def _split(activation: str | None) -> tuple[str | None, bool]:
 class Layer:
     """A layer of a `Sequential`."""
 
-    def _append(self, network) -> None:
+    def _append(self, network: _ferrolite.Sequential) -> None:
         raise NotImplementedError
 
 
@@ -68,7 +68,7 @@ class Input(Layer):
 
     shape: tuple[int, ...]
 
-    def _append(self, network) -> None:
+    def _append(self, network: _ferrolite.Sequential) -> None:
         raise ValueError("Input is the first layer")
 
 
@@ -82,7 +82,7 @@ class Conv2D(Layer):
     padding: str = "valid"
     activation: str | None = None
 
-    def _append(self, network) -> None:
+    def _append(self, network: _ferrolite.Sequential) -> None:
         act, softmax = _split(self.activation)
         network.conv_2d(self.filters, _pair(self.kernel_size), _pair(self.strides), self.padding, act)
         if softmax:
@@ -98,7 +98,7 @@ class DepthwiseConv2D(Layer):
     padding: str = "valid"
     activation: str | None = None
 
-    def _append(self, network) -> None:
+    def _append(self, network: _ferrolite.Sequential) -> None:
         act, softmax = _split(self.activation)
         network.depthwise_conv_2d(_pair(self.kernel_size), _pair(self.strides), self.padding, act)
         if softmax:
@@ -113,7 +113,7 @@ class MaxPooling2D(Layer):
     strides: int | tuple[int, int] | None = None
     padding: str = "valid"
 
-    def _append(self, network) -> None:
+    def _append(self, network: _ferrolite.Sequential) -> None:
         strides = self.pool_size if self.strides is None else self.strides
         network.max_pool_2d(_pair(self.pool_size), _pair(strides), self.padding)
 
@@ -126,7 +126,7 @@ class AveragePooling2D(Layer):
     strides: int | tuple[int, int] | None = None
     padding: str = "valid"
 
-    def _append(self, network) -> None:
+    def _append(self, network: _ferrolite.Sequential) -> None:
         strides = self.pool_size if self.strides is None else self.strides
         network.average_pool_2d(_pair(self.pool_size), _pair(strides), self.padding)
 
@@ -135,7 +135,7 @@ class AveragePooling2D(Layer):
 class GlobalAveragePooling2D(Layer):
     """The mean of every channel over the whole image."""
 
-    def _append(self, network) -> None:
+    def _append(self, network: _ferrolite.Sequential) -> None:
         network.global_average_pool_2d()
 
 
@@ -143,7 +143,7 @@ class GlobalAveragePooling2D(Layer):
 class Flatten(Layer):
     """The sample as one vector."""
 
-    def _append(self, network) -> None:
+    def _append(self, network: _ferrolite.Sequential) -> None:
         network.flatten()
 
 
@@ -154,7 +154,7 @@ class Dense(Layer):
     units: int
     activation: str | None = None
 
-    def _append(self, network) -> None:
+    def _append(self, network: _ferrolite.Sequential) -> None:
         act, softmax = _split(self.activation)
         network.dense(self.units, act)
         if softmax:
@@ -168,7 +168,7 @@ class Rescaling(Layer):
     scale: float
     offset: float = 0.0
 
-    def _append(self, network) -> None:
+    def _append(self, network: _ferrolite.Sequential) -> None:
         network.rescaling(self.scale, self.offset)
 
 
@@ -176,7 +176,7 @@ class Rescaling(Layer):
 class Softmax(Layer):
     """Probabilities from logits."""
 
-    def _append(self, network) -> None:
+    def _append(self, network: _ferrolite.Sequential) -> None:
         network.softmax()
 
 
@@ -303,7 +303,7 @@ class Sequential:
             self._trainer = _ferrolite.Trainer(content, **self._settings)
         return self._trainer
 
-    def _data(self, x, y):
+    def _data(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray, bool]:
         x = np.ascontiguousarray(x, np.float32)
         labels = self._settings is not None and self._settings["loss"] == "sparse_categorical_crossentropy"
         y = np.asarray(y)
@@ -348,7 +348,7 @@ class Sequential:
         x, y, labels = self._data(x, y)
         validation = None if validation_data is None else self._data(*validation_data)[:2]
 
-        def on_epoch(number, scores):
+        def on_epoch(number: int, scores: dict[str, float]) -> bool:
             if verbose:
                 shown = " - ".join(f"{k}: {v:.4f}" for k, v in scores.items() if not k.startswith(("sec", "sam")))
                 print(f"Epoch {number}/{epochs} - {scores['seconds']:.1f}s - {shown}", flush=True)
@@ -369,7 +369,7 @@ class Sequential:
         model = Model(self.export())
         return np.concatenate([model(x[i : i + batch_size]) for i in range(0, len(x), batch_size)])
 
-    def export(self, path: str | os.PathLike | None = None) -> bytes:
+    def export(self, path: str | os.PathLike[str] | None = None) -> bytes:
         """The model as a float ``.tflite`` file, with the weights as they are; also written to ``path``."""
         content = self._trainer.export() if self._trainer is not None else self._content or self.build()
         if path is not None:

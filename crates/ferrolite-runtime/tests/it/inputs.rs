@@ -4,9 +4,24 @@ use ferrolite_model::TensorType;
 use ferrolite_runtime::{Interpreter, RuntimeError};
 use ferrolite_testkit::Rng;
 
-/// Raw bytes of `elements` random elements: floats in [-1, 1), narrow integers over their whole range, others 0 or 1 (indices stay in range).
+/// Raw bytes of `elements` random elements: floats in [-1, 1), narrow integers over their whole range, short strings, others
+/// 0 or 1 (indices stay in range).
 pub fn random_bytes(rng: &mut Rng, ty: TensorType, elements: usize) -> Vec<u8> {
     let mut out = Vec::new();
+    if ty == TensorType::String {
+        // Number of strings, offsets from the start, the strings. None where a damaged shape asks for very many.
+        let count = if elements > 10_000 { 0 } else { elements };
+        let text = b"the quick brown fox";
+        let lengths: Vec<usize> = (0..count).map(|_| rng.u64() as usize % text.len()).collect();
+        let mut at = 4 * (count + 2);
+        out.extend((count as i32).to_le_bytes());
+        for length in lengths.iter().chain([&0]) {
+            out.extend((at as i32).to_le_bytes());
+            at += length;
+        }
+        lengths.iter().for_each(|&length| out.extend(&text[..length]));
+        return out;
+    }
     for _ in 0..elements {
         match ty {
             TensorType::Float32 => out.extend(rng.uniform(-1.0, 1.0).to_le_bytes()),

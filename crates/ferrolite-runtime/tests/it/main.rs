@@ -1,5 +1,6 @@
 //! Integration tests of the runtime.
 
+mod control_flow;
 mod cross_check;
 mod hostile;
 mod inputs;
@@ -7,4 +8,5 @@ mod mutations;
 mod ops_doc;
 mod opsuite;
 mod planning;
+mod recurrent;
 mod zoo;

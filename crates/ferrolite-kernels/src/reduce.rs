@@ -1,0 +1,228 @@
+//! Sums and extremes over rows and over columns.
+#![allow(unsafe_code)]
+
+use crate::isa::{Isa, pick};
+use crate::simd::{F32v, I32v};
+
+/// What numbers are folded with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fold {
+    /// a + x.
+    Sum,
+    /// The greater one; what is NaN is left out.
+    Max,
+    /// The smaller one; what is NaN is left out.
+    Min,
+}
+
+trait With {
+    unsafe fn with<V: F32v>(a: V, x: V) -> V;
+}
+
+struct Sum;
+struct Max;
+struct Min;
+
+impl With for Sum {
+    #[inline(always)]
+    unsafe fn with<V: F32v>(a: V, x: V) -> V {
+        // SAFETY: the contract of the vector traits.
+        unsafe { a.add(x) }
+    }
+}
+
+impl With for Max {
+    #[inline(always)]
+    unsafe fn with<V: F32v>(a: V, x: V) -> V {
+        // SAFETY: the contract of the vector traits.
+        unsafe { x.max(a) }
+    }
+}
+
+impl With for Min {
+    #[inline(always)]
+    unsafe fn with<V: F32v>(a: V, x: V) -> V {
+        // SAFETY: the contract of the vector traits.
+        unsafe { x.min(a) }
+    }
+}
+
+#[inline(always)]
+unsafe fn columns_with<V: F32v, W: With>(x: *const f32, rows: usize, cols: usize, acc: *mut f32) {
+    // SAFETY: `x` is good for `rows · cols` elements, `acc` for `cols`.
+    unsafe {
+        let mut c = 0;
+        while c + 4 * V::N <= cols {
+            let at = |i: usize| c + i * V::N;
+            let mut a: [V; 4] = std::array::from_fn(|i| V::load(acc.add(at(i))));
+            for r in 0..rows {
+                for (i, a) in a.iter_mut().enumerate() {
+                    *a = W::with(*a, V::load(x.add(r * cols + at(i))));
+                }
+            }
+            for (i, a) in a.into_iter().enumerate() {
+                a.store(acc.add(at(i)));
+            }
+            c += 4 * V::N;
+        }
+        while c < cols {
+            let n = (cols - c).min(V::N);
+            let mut a = V::load_n(acc.add(c), n);
+            for r in 0..rows {
+                a = W::with(a, V::load_n(x.add(r * cols + c), n));
+            }
+            a.store_n(acc.add(c), n);
+            c += n;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn columns<V: F32v>(fold: Fold, x: *const f32, rows: usize, cols: usize, acc: *mut f32) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        match fold {
+            Fold::Sum => columns_with::<V, Sum>(x, rows, cols, acc),
+            Fold::Max => columns_with::<V, Max>(x, rows, cols, acc),
+            Fold::Min => columns_with::<V, Min>(x, rows, cols, acc),
+        }
+    }
+}
+crate::simd::isa_table!(
+    COLUMNS = F "reduce_columns_f32" columns(fold: Fold, x: *const f32, rows: usize, cols: usize, acc: *mut f32)
+);
+
+/// Folds every row of `x` into `acc`, in order.
+///
+/// # Panics
+/// If `x` is not made of rows as long as `acc`.
+pub fn reduce_columns_f32(isa: Isa, fold: Fold, x: &[f32], acc: &mut [f32]) {
+    let cols = acc.len();
+    assert!(cols > 0 && x.len().is_multiple_of(cols), "rows of {cols} in {}", x.len());
+    // SAFETY: picked through an `Isa`; sizes as checked.
+    unsafe { (pick(COLUMNS, isa).run)(fold, x.as_ptr(), x.len() / cols, cols, acc.as_mut_ptr()) };
+}
+
+#[inline(always)]
+unsafe fn row_with<V: F32v, W: With>(x: *const f32, n: usize, start: f32) -> [f32; 64] {
+    // SAFETY: `x` is good for `n` elements; four vectors have at most 64 lanes.
+    unsafe {
+        let mut a = [V::splat(start); 4];
+        let mut i = 0;
+        while i + 4 * V::N <= n {
+            for (k, a) in a.iter_mut().enumerate() {
+                *a = W::with(*a, V::load(x.add(i + k * V::N)));
+            }
+            i += 4 * V::N;
+        }
+        while i + V::N <= n {
+            a[0] = W::with(a[0], V::load(x.add(i)));
+            i += V::N;
+        }
+        let folded = W::with(W::with(a[0], a[1]), W::with(a[2], a[3]));
+        let mut lanes = [start; 64];
+        folded.store(lanes.as_mut_ptr());
+        for k in 0..n - i {
+            lanes[V::N + k] = *x.add(i + k);
+        }
+        lanes
+    }
+}
+
+#[inline(always)]
+unsafe fn row<V: F32v>(fold: Fold, x: *const f32, n: usize) -> f32 {
+    // SAFETY: the caller's contract.
+    unsafe {
+        match fold {
+            Fold::Sum => row_with::<V, Sum>(x, n, 0.0)[..2 * V::N].iter().sum(),
+            Fold::Max => {
+                let lanes = row_with::<V, Max>(x, n, f32::NEG_INFINITY);
+                lanes[..2 * V::N].iter().fold(f32::NEG_INFINITY, |a, &x| if x > a { x } else { a })
+            }
+            Fold::Min => {
+                let lanes = row_with::<V, Min>(x, n, f32::INFINITY);
+                lanes[..2 * V::N].iter().fold(f32::INFINITY, |a, &x| if x < a { x } else { a })
+            }
+        }
+    }
+}
+crate::simd::isa_table!(ROW = F "reduce_row_f32" row(fold: Fold, x: *const f32, n: usize) -> f32);
+
+/// All numbers folded; 0, -∞ or ∞ for none.
+pub fn reduce_row_f32(isa: Isa, fold: Fold, x: &[f32]) -> f32 {
+    // SAFETY: picked through an `Isa`; the length is the slice's.
+    unsafe { (pick(ROW, isa).run)(fold, x.as_ptr(), x.len()) }
+}
+
+/// Bytes of either sign.
+#[inline(always)]
+unsafe fn load_byte<V: I32v>(signed: bool, x: *const u8, n: usize) -> V {
+    // SAFETY: `x` is good for `n <= N` bytes.
+    unsafe {
+        match (signed, n == V::N) {
+            (true, true) => V::load_i8(x.cast()),
+            (true, false) => V::load_i8_n(x.cast(), n),
+            (false, true) => V::load_u8(x),
+            (false, false) => V::load_u8_n(x, n),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn byte_columns<V: I32v>(signed: bool, x: *const u8, rows: usize, cols: usize, acc: *mut i32) {
+    // SAFETY: `x` is good for `rows · cols` bytes, `acc` for `cols` sums.
+    unsafe {
+        let mut c = 0;
+        while c < cols {
+            let n = (cols - c).min(V::N);
+            let mut sums = V::splat(0);
+            for r in 0..rows {
+                sums = sums.add(load_byte::<V>(signed, x.add(r * cols + c), n));
+            }
+            let mut before = [0i32; 64];
+            sums.store(before.as_mut_ptr());
+            for (k, sum) in before[..n].iter().enumerate() {
+                *acc.add(c + k) = (*acc.add(c + k)).wrapping_add(*sum);
+            }
+            c += n;
+        }
+    }
+}
+crate::simd::isa_table!(
+    BYTE_COLUMNS = I "sum_columns_8bit" byte_columns(signed: bool, x: *const u8, rows: usize, cols: usize, acc: *mut i32)
+);
+
+/// Adds every row of `x` (of i8 if `signed`, else of u8) to `acc`.
+///
+/// # Panics
+/// If `x` is not made of rows as long as `acc`.
+pub fn sum_columns_8bit(isa: Isa, signed: bool, x: &[u8], acc: &mut [i32]) {
+    let cols = acc.len();
+    assert!(cols > 0 && x.len().is_multiple_of(cols), "rows of {cols} in {}", x.len());
+    // SAFETY: picked through an `Isa`; sizes as checked.
+    unsafe { (pick(BYTE_COLUMNS, isa).run)(signed, x.as_ptr(), x.len() / cols, cols, acc.as_mut_ptr()) };
+}
+
+#[inline(always)]
+unsafe fn byte_row<V: I32v>(signed: bool, x: *const u8, n: usize) -> i32 {
+    // SAFETY: `x` is good for `n` bytes.
+    unsafe {
+        let mut sums = V::splat(0);
+        let mut i = 0;
+        while i < n {
+            let left = (n - i).min(V::N);
+            sums = sums.add(load_byte::<V>(signed, x.add(i), left));
+            i += left;
+        }
+        let mut lanes = [0i32; 64];
+        sums.store(lanes.as_mut_ptr());
+        lanes[..V::N].iter().fold(0, |a, &x| a.wrapping_add(x))
+    }
+}
+crate::simd::isa_table!(BYTE_ROW = I "sum_row_8bit" byte_row(signed: bool, x: *const u8, n: usize) -> i32);
+
+/// The sum of bytes (of i8 if `signed`, else of u8), wrapping.
+pub fn sum_row_8bit(isa: Isa, signed: bool, x: &[u8]) -> i32 {
+    // SAFETY: picked through an `Isa`; the length is the slice's.
+    unsafe { (pick(BYTE_ROW, isa).run)(signed, x.as_ptr(), x.len()) }
+}
