@@ -229,12 +229,10 @@ fn node_view<'a>(model: &'a Model, subgraph: usize, node: &'a Node) -> Option<No
             name: tensor.name(),
             ty: tensor.ty,
             shape: tensor.shape.iter().map(|&dim| usize::try_from(dim).ok()).collect::<Option<Shape>>()?,
-            is_open: tensor.shape_signature.iter().any(|&dim| dim < 0),
             quantization: tensor.quantization.as_ref(),
             sparsity: tensor.sparsity.as_ref(),
             is_open: tensor.shape_signature.iter().chain(&tensor.shape).any(|&d| d < 0),
             is_variable: tensor.is_variable,
-            is_open: tensor.shape_signature.iter().chain(&tensor.shape).any(|&d| d < 0),
             constant,
             known: constant.map(|data| Known::constant(data)),
         })
