@@ -3,6 +3,7 @@ from typing import Any, Callable, final
 import numpy as np
 
 __version__: str
+__all__: list[str]
 
 @final
 class InterpreterWrapper:
