@@ -1,9 +1,10 @@
 //! REAL, IMAG and COMPLEX_ABS: real numbers from complex ones.
 
 use crate::OpError;
+use crate::common::cases::case;
 use crate::common::elementwise::unary;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use crate::op::{Case, FastKernel, FnKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -48,4 +49,37 @@ impl OpDef for Part {
             _ => unary(self.double),
         }
     }
+
+    fn cases(&self) -> Vec<Case> {
+        let options = BuiltinOptions::NONE;
+        let mut all = Vec::new();
+        for (from, to) in [(TensorType::Complex64, TensorType::Float32), (TensorType::Complex128, TensorType::Float64)]
+        {
+            for shape in [&[37][..], &[3, 41]] {
+                let inputs = [(from, shape, None)];
+                all.extend(case(format!("{from} {shape:?}"), self.op, options.clone(), &inputs, (to, shape, None)));
+            }
+        }
+        all
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        const ABS: &[FastKernel] = &[FastKernel {
+            name: "complex_abs_f32",
+            supports: |node| node.input(0).is_ok_and(|t| t.ty == TensorType::Complex64),
+            prepare: |_, _| Ok(Box::new(FnKernel("complex_abs_f32", absolute))),
+        }];
+        if self.op == BuiltinOperator::COMPLEX_ABS { ABS } else { &[] }
+    }
+}
+
+/// Through double precision, where no square overflows.
+fn absolute(io: &mut Io<'_>) -> Result<(), OpError> {
+    let input = io.input(0)?.slice::<[f32; 2]>()?;
+    let output = io.outputs[0].slice::<f32>()?;
+    for (y, &[a, b]) in output.iter_mut().zip(input) {
+        let (a, b) = (f64::from(a), f64::from(b));
+        *y = (a * a + b * b).sqrt() as f32;
+    }
+    Ok(())
 }

@@ -6,9 +6,10 @@
 use crate::common::boxes::{corners, intersection_over_union};
 use crate::common::elementwise::check_type;
 use crate::common::flex::FlexOptions;
+use crate::common::lanes::lanes;
 use crate::common::partial_sort::partial_sort;
 use crate::common::scratch::{Scratch, scratch_size};
-use crate::op::{Case, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
 use crate::tensor::{TensorInfo, TensorRef};
 use crate::{OpError, ensure};
 use bytemuck::{Pod, Zeroable};
@@ -114,16 +115,19 @@ impl OpDef for DetectionPostProcess {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        let (boxes, scores, anchors) = (node.input(0)?, node.input(1)?, node.input(2)?);
-        Ok(Box::new(Detect {
-            settings: Settings::of(node)?,
-            boxes: boxes.shape[1],
-            encoding: boxes.shape[2],
-            columns: scores.shape[2],
-            box_parameters: parameters(boxes)?,
-            anchor_parameters: parameters(anchors)?,
-            score_parameters: parameters(scores)?,
-        }))
+        Ok(Box::new(detect(node)?))
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        &[FastKernel {
+            name: "detect_8bit_table",
+            supports: |node| node.inputs.iter().flatten().all(|t| t.ty == UInt8),
+            prepare: |node, _| {
+                let kernel = detect(node)?;
+                let tables = [kernel.box_parameters, kernel.score_parameters, kernel.anchor_parameters].map(table);
+                Ok(Box::new(Detect { tables: Some(Box::new(tables)), ..kernel }))
+            },
+        }]
     }
 
     fn cases(&self) -> Vec<Case> {
@@ -185,6 +189,28 @@ fn case(name: String, ty: TensorType, [boxes, classes, rows]: [i32; 3], settings
     Some(Case { name, model: b.build().ok()? })
 }
 
+fn detect(node: &NodeView<'_>) -> Result<Detect, OpError> {
+    let (boxes, scores, anchors) = (node.input(0)?, node.input(1)?, node.input(2)?);
+    Ok(Detect {
+        settings: Settings::of(node)?,
+        boxes: boxes.shape[1],
+        encoding: boxes.shape[2],
+        columns: scores.shape[2],
+        box_parameters: parameters(boxes)?,
+        anchor_parameters: parameters(anchors)?,
+        score_parameters: parameters(scores)?,
+        tables: None,
+    })
+}
+
+/// The real number that each byte stands for.
+type Table = [f32; 256];
+
+fn table(parameters: Option<(f32, i32)>) -> Table {
+    let (scale, zero_point) = parameters.unwrap_or((1.0, 0));
+    std::array::from_fn(|byte| (byte as f32 - zero_point as f32) * scale)
+}
+
 struct Detect {
     settings: Settings,
     boxes: usize,
@@ -195,6 +221,8 @@ struct Detect {
     box_parameters: Option<(f32, i32)>,
     anchor_parameters: Option<(f32, i32)>,
     score_parameters: Option<(f32, i32)>,
+    /// Of the fast kernel: real numbers of boxes, scores and anchors, which are all bytes.
+    tables: Option<Box<[Table; 3]>>,
 }
 
 /// A box that was selected for a class.
@@ -226,9 +254,17 @@ impl Detect {
         let scales = self.settings.scales.map(f64::from);
         for (i, corners) in out.chunks_exact_mut(4).enumerate() {
             let (mut code, mut anchor) = ([0.0; 4], [0.0; 4]);
-            for k in 0..4 {
-                code[k] = f64::from(real(boxes, self.box_parameters, i * self.encoding + k)?) / scales[k];
-                anchor[k] = f64::from(real(anchors, self.anchor_parameters, i * 4 + k)?);
+            if let Some([of_box, _, of_anchor]) = self.tables.as_deref() {
+                let (bytes, at) = (&boxes.bytes[i * self.encoding..][..4], &anchors.bytes[i * 4..][..4]);
+                for k in 0..4 {
+                    code[k] = f64::from(of_box[usize::from(bytes[k])]) / scales[k];
+                    anchor[k] = f64::from(of_anchor[usize::from(at[k])]);
+                }
+            } else {
+                for k in 0..4 {
+                    code[k] = f64::from(real(boxes, self.box_parameters, i * self.encoding + k)?) / scales[k];
+                    anchor[k] = f64::from(real(anchors, self.anchor_parameters, i * 4 + k)?);
+                }
             }
             for k in 0..2 {
                 let center = (code[k] * anchor[2 + k] + anchor[k]) as f32;
@@ -298,7 +334,12 @@ impl Kernel for Detect {
         let decoded = scratch.take::<f32>(4 * self.boxes)?;
         let scores: &[f32] = if self.score_parameters.is_some() {
             let scores = scratch.take::<f32>(self.boxes * self.columns)?;
-            for (i, score) in scores.iter_mut().enumerate() {
+            if let Some([_, of_score, _]) = self.tables.as_deref() {
+                ensure!(score_input.bytes.len() == scores.len(), "sizes changed since the kernel was prepared");
+                scores.iter_mut().zip(score_input.bytes).for_each(|(s, &byte)| *s = of_score[usize::from(byte)]);
+            }
+            let rest = if self.tables.is_some() { &mut [][..] } else { &mut scores[..] };
+            for (i, score) in rest.iter_mut().enumerate() {
                 *score = real(score_input, self.score_parameters, i)?;
             }
             scores
@@ -343,9 +384,9 @@ impl Kernel for Detect {
             }
             found[..count].iter().enumerate().for_each(|(row, f)| put(row, f.at, f.class));
         } else {
-            let rows = (0..self.boxes).map(|at| (0..s.num_classes).map(move |class| score(at, class)));
-            for (b, row) in by_box.iter_mut().zip(rows) {
-                *b = row.fold(f32::NEG_INFINITY, |m, x| if x > m { x } else { m });
+            for (b, row) in by_box.iter_mut().zip(scores.chunks_exact(self.columns)) {
+                let greater = |m: f32, x: f32| if x > m { x } else { m };
+                *b = lanes(f32::NEG_INFINITY, f32::NEG_INFINITY, &row[self.columns - s.num_classes..], greater);
             }
             count = self.select(decoded, by_box, order, dropped, s.max_detections);
             let columns = s.max_classes_per_detection;
@@ -358,5 +399,9 @@ impl Kernel for Detect {
         }
         out_count.slice::<f32>()?[0] = count as f32;
         Ok(())
+    }
+
+    fn name(&self) -> &str {
+        if self.tables.is_some() { "detect_8bit_table" } else { "reference" }
     }
 }

@@ -1,8 +1,9 @@
 //! MIRROR_PAD: a border that mirrors the tensor.
 
 use crate::common::cases::{MOVED, moved};
+use crate::common::moves::{Move, Moves, block_copy};
 use crate::common::strided::{Step, StridedCopy, elements, fixed_size, known, strides};
-use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::pad::{padded_shape, paddings};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
@@ -56,40 +57,20 @@ impl OpDef for MirrorPad {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        let input = node.input(0)?;
-        let paddings = known(paddings(node)?)?;
-        let skip = left_out(node)?;
-        let shape = padded_shape(&input.shape, &paddings)?;
-        let (from, to) = (strides(&input.shape), strides(&shape));
-        let (src_len, dst_len) = (elements(&input.shape)?, elements(&shape)?);
-        // Every combination of a part per dimension is one copy.
-        let parts: Vec<Vec<Segment>> = input.shape.iter().zip(&paddings).map(|(&n, &p)| segments(n, p, skip)).collect();
-        let count = parts.iter().try_fold(1usize, |n, p| n.checked_mul(p.len()));
-        let Some(count) = count.filter(|&n| n <= 1 << 16) else {
-            return Err(OpError::unsupported(format!("MIRROR_PAD of {} padded dimensions", shape.len())));
-        };
-        let copy = |mut i: usize| {
-            let (mut src, mut dst) = (0, 0);
-            let mut steps = Vec::with_capacity(parts.len());
-            for (d, parts) in parts.iter().enumerate() {
-                let (to_index, from_index, len, direction) = parts[i % parts.len()];
-                i /= parts.len();
-                src += from_index.wrapping_mul(from[d] as usize);
-                dst += to_index.wrapping_mul(to[d] as usize);
-                steps.push(Step { len, src: direction * from[d], dst: to[d] });
-            }
-            StridedCopy::new(input.ty, steps, (src, src_len), (dst, dst_len))
-        };
-        let copies = (0..count).map(copy).collect::<Result<Vec<_>, _>>()?;
-        let packed = input.ty.bits() < 8;
+        let moves = copies(node)?;
+        let packed = node.input(0)?.ty.bits() < 8;
         reference(move |io| {
             let input = io.input(0)?;
             let output = io.outputs[0].bytes();
             if packed {
                 output.fill(0);
             }
-            copies.iter().try_for_each(|copy| copy.run_bytes(input.bytes, output))
+            moves.iter().try_for_each(|m| m.copy.run_bytes(input.bytes, output))
         })
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        block_copy!(copies)
     }
 
     fn cases(&self) -> Vec<Case> {
@@ -116,4 +97,33 @@ impl OpDef for MirrorPad {
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::SAME_SCALE)
     }
+}
+
+/// Where elements go.
+fn copies(node: &NodeView<'_>) -> Result<Moves, OpError> {
+    let input = node.input(0)?;
+    let paddings = known(paddings(node)?)?;
+    let skip = left_out(node)?;
+    let shape = padded_shape(&input.shape, &paddings)?;
+    let (from, to) = (strides(&input.shape), strides(&shape));
+    let (src_len, dst_len) = (elements(&input.shape)?, elements(&shape)?);
+    // Every combination of a part per dimension is one copy.
+    let parts: Vec<Vec<Segment>> = input.shape.iter().zip(&paddings).map(|(&n, &p)| segments(n, p, skip)).collect();
+    let count = parts.iter().try_fold(1usize, |n, p| n.checked_mul(p.len()));
+    let Some(count) = count.filter(|&n| n <= 1 << 16) else {
+        return Err(OpError::unsupported(format!("MIRROR_PAD of {} padded dimensions", shape.len())));
+    };
+    let copy = |mut i: usize| {
+        let (mut src, mut dst) = (0, 0);
+        let mut steps = Vec::with_capacity(parts.len());
+        for (d, parts) in parts.iter().enumerate() {
+            let (to_index, from_index, len, direction) = parts[i % parts.len()];
+            i /= parts.len();
+            src += from_index.wrapping_mul(from[d] as usize);
+            dst += to_index.wrapping_mul(to[d] as usize);
+            steps.push(Step { len, src: direction * from[d], dst: to[d] });
+        }
+        StridedCopy::new(input.ty, steps, (src, src_len), (dst, dst_len))
+    };
+    (0..count).map(|i| Ok(Move { input: 0, output: 0, copy: copy(i)? })).collect()
 }

@@ -5,8 +5,9 @@ use crate::common::elementwise::check_type;
 use crate::common::fft::{Complex, Fft, RealFft};
 use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::strided::elements;
-use crate::op::{Case, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
 use crate::{OpError, ensure};
+use ferrolite_kernels::{FFT_LANES, FftLanes, Isa, rfft_lanes};
 use ferrolite_model::schema::Rfft2dOptionsT;
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, ModelBuilder, TensorType};
 use smallvec::smallvec;
@@ -53,27 +54,33 @@ impl OpDef for Rfft2d {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        let Some((rows, columns)) = lengths(node)? else { return Err(OpError::invalid("lengths are not known")) };
-        let Some((outer, &[in_rows, in_columns])) = node.input(0)?.shape.split_last_chunk() else {
-            return Err(OpError::invalid("less than 2 dimensions"));
-        };
-        let outer = elements(outer)?;
-        if outer == 0 {
+        if slices(node)? == 0 {
             return reference(|_| Ok(()));
         }
-        Ok(Box::new(Transform {
-            outer,
-            input: (in_rows, in_columns),
-            rows,
-            columns,
-            along_row: RealFft::new(columns)?,
-            along_column: Fft::new(rows)?,
-        }))
+        Ok(Box::new(transform(node)?))
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        &[FastKernel {
+            name: "lanes",
+            supports: |node| {
+                let one_row = lengths(node).is_ok_and(|l| l.is_some_and(|(rows, columns)| rows == 1 && columns > 1));
+                one_row && slices(node).is_ok_and(|n| n > 0)
+            },
+            prepare: |node, isa| Ok(Box::new(Lanes { transform: transform(node)?, isa })),
+        }]
     }
 
     fn cases(&self) -> Vec<Case> {
         let mut cases = Vec::new();
-        for (x, lengths) in [([2, 8, 16], [8, 16]), ([1, 5, 9], [8, 4]), ([3, 1, 30], [1, 32]), ([2, 4, 3], [2, 2])] {
+        for (x, lengths) in [
+            ([2, 8, 16], [8, 16]),
+            ([1, 5, 9], [8, 4]),
+            ([3, 1, 30], [1, 32]),
+            ([19, 1, 64], [1, 64]),
+            ([5, 3, 7], [1, 2]),
+            ([2, 4, 3], [2, 2]),
+        ] {
             let mut b = ModelBuilder::new();
             let input = b.input("x", TensorType::Float32, &x);
             let constant = b.constant_i32("lengths", &[2], &lengths);
@@ -85,6 +92,73 @@ impl OpDef for Rfft2d {
             cases.extend(b.build().ok().map(|model| Case { name, model }));
         }
         cases
+    }
+}
+
+/// How many matrices are transformed.
+fn slices(node: &NodeView<'_>) -> Result<usize, OpError> {
+    let shape = &node.input(0)?.shape;
+    elements(&shape[..shape.len().saturating_sub(2)])
+}
+
+fn transform(node: &NodeView<'_>) -> Result<Transform, OpError> {
+    let Some((rows, columns)) = lengths(node)? else { return Err(OpError::invalid("lengths are not known")) };
+    let Some((outer, &[in_rows, in_columns])) = node.input(0)?.shape.split_last_chunk() else {
+        return Err(OpError::invalid("less than 2 dimensions"));
+    };
+    Ok(Transform {
+        outer: elements(outer)?,
+        input: (in_rows, in_columns),
+        rows,
+        columns,
+        along_row: RealFft::new(columns)?,
+        along_column: Fft::new(rows)?,
+    })
+}
+
+/// The fast kernel: several transforms of one row at once.
+struct Lanes {
+    transform: Transform,
+    isa: Isa,
+}
+
+impl Kernel for Lanes {
+    fn scratch_bytes(&self) -> usize {
+        scratch_size::<FftLanes>(self.transform.along_row.bins())
+    }
+
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        let Transform { outer, input: (in_rows, in_columns), columns, ref along_row, .. } = self.transform;
+        let bins = along_row.bins();
+        let input = io.input(0)?.slice::<f32>()?;
+        let output = io.outputs[0].slice::<[f32; 2]>()?;
+        let lengths = (input.len(), output.len()) == (outer * in_rows * in_columns, outer * bins);
+        ensure!(lengths, "sizes changed since the kernel was prepared");
+        let work = Scratch::new(&mut *io.scratch).take::<FftLanes>(bins)?;
+        let (half_roots, roots) = along_row.roots();
+        for (group, out) in output.chunks_mut(FFT_LANES * bins).enumerate() {
+            work.fill([[0.0; FFT_LANES]; 2]);
+            for lane in 0..out.len() / bins {
+                let at = (group * FFT_LANES + lane) * in_rows * in_columns;
+                let kept = if in_rows == 0 { &[] } else { &input[at..][..in_columns.min(columns)] };
+                let (pairs, last) = kept.as_chunks::<2>();
+                for (z, &[a, b]) in work.iter_mut().zip(pairs) {
+                    (z[0][lane], z[1][lane]) = (a.into(), b.into());
+                }
+                if let [x] = *last {
+                    work[pairs.len()][0][lane] = x.into();
+                }
+            }
+            rfft_lanes(self.isa, work, half_roots, roots);
+            for (lane, out) in out.chunks_exact_mut(bins).enumerate() {
+                out.iter_mut().zip(&*work).for_each(|(y, z)| *y = [z[0][lane] as f32, z[1][lane] as f32]);
+            }
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> &str {
+        "rfft2d/lanes"
     }
 }
 

@@ -76,6 +76,11 @@ impl RealFft {
         Ok(RealFft { n, half: Fft::new((n / 2).max(1))?, roots: roots(n, n / 4 + 1) })
     }
 
+    /// Roots of unity: of the transform of the pairs, and of the whole.
+    pub fn roots(&self) -> (&[Complex], &[Complex]) {
+        (&self.half.roots, &self.roots)
+    }
+
     /// Length of the result, and of what [`RealFft::forward`] works on.
     pub fn bins(&self) -> usize {
         self.n / 2 + 1

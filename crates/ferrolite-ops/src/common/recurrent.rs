@@ -8,6 +8,7 @@ use crate::common::weights::Weights;
 use crate::op::{Io, NodeView};
 use crate::tensor::TensorInfo;
 use crate::{OpError, ensure};
+use ferrolite_kernels::{Isa, matvec_f32, matvec_i8};
 use ferrolite_model::TensorType::{self, Float32, Int8, UInt8};
 use ferrolite_model::schema::ActivationFunctionType;
 
@@ -86,21 +87,26 @@ pub struct Row<'a> {
     values: &'a [f32],
     quantized: &'a [i8],
     parameters: RowQuantization,
+    isa: Option<Isa>,
 }
 
 impl<'a> Row<'a> {
-    /// A row for float weights if `quantized` is empty, else one for int8 weights.
-    pub fn new(values: &'a [f32], quantized: &'a mut [i8], asymmetric: bool) -> Row<'a> {
+    /// A row for float weights if `quantized` is empty, else one for int8 weights. Products are made in vector code if an
+    /// instruction set is given.
+    pub fn new(values: &'a [f32], quantized: &'a mut [i8], asymmetric: bool, isa: Option<Isa>) -> Row<'a> {
         if quantized.is_empty() {
-            return Row { values, quantized, parameters: RowQuantization { scale: 1.0, zero_point: 0 } };
+            return Row { values, quantized, parameters: RowQuantization { scale: 1.0, zero_point: 0 }, isa };
         }
         let parameters = quantize_row(values, quantized, (0, 1, values.len()), asymmetric);
-        Row { values, quantized, parameters }
+        Row { values, quantized, parameters, isa }
     }
 
     /// Adds to each element of `out` the product of a row of `matrix` with this row.
     pub fn accumulate(&self, matrix: Weight<'_>, out: &mut [f32]) {
         let depth = self.values.len();
+        if let Some(isa) = self.isa {
+            return self.accumulate_vectors(isa, matrix, out);
+        }
         match matrix {
             Weight::Float(w) => {
                 for (r, out) in out.iter_mut().enumerate() {
@@ -117,6 +123,27 @@ impl<'a> Row<'a> {
                         sum.wrapping_add(i32::from(w).wrapping_mul(i32::from(x).wrapping_sub(zero_point)))
                     });
                     *out += sum as f32 * factor;
+                }
+            }
+        }
+    }
+}
+
+impl Row<'_> {
+    fn accumulate_vectors(&self, isa: Isa, matrix: Weight<'_>, out: &mut [f32]) {
+        // Sums of a part of the rows.
+        const PART: usize = 64;
+        let depth = self.values.len();
+        match matrix {
+            Weight::Float(w) => matvec_f32(isa, &w[..depth * out.len()], self.values, out),
+            Weight::Int8(w, scale) => {
+                let RowQuantization { scale: row_scale, zero_point } = self.parameters;
+                let factor = row_scale * scale;
+                let mut sums = [0; PART];
+                for (i, out) in out.chunks_mut(PART).enumerate() {
+                    let (rows, sums) = (&w[i * PART * depth..][..out.len() * depth], &mut sums[..out.len()]);
+                    matvec_i8(isa, rows, self.quantized, zero_point, sums);
+                    out.iter_mut().zip(sums).for_each(|(out, sum)| *out += *sum as f32 * factor);
                 }
             }
         }

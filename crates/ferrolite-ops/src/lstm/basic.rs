@@ -119,7 +119,7 @@ impl Step for Float {
 
     fn products(&self, x: &[f32], w: &[f32], bias: &[f32], gates: &mut [f32]) {
         gates.copy_from_slice(bias);
-        Row::new(x, &mut [], false).accumulate(Weight::Float(w), gates);
+        Row::new(x, &mut [], false, None).accumulate(Weight::Float(w), gates);
     }
 
     fn cell(&self, [i, g, f, o]: [f32; 4], prior: f32) -> (f32, f32) {

@@ -240,9 +240,9 @@ fn step(
     work: &mut Work<'_>,
 ) {
     let settings = &cell.settings;
-    let x = Row::new(x, work.x, settings.asymmetric);
-    let aux = aux.map(|aux| Row::new(aux, work.aux, settings.asymmetric));
-    let h_row = Row::new(h, work.h, settings.asymmetric);
+    let x = Row::new(x, work.x, settings.asymmetric, None);
+    let aux = aux.map(|aux| Row::new(aux, work.aux, settings.asymmetric, None));
+    let h_row = Row::new(h, work.h, settings.asymmetric, None);
     let [i, f, g, o] = &mut work.gates;
     let run = |gate: usize, c: &[f32], out: &mut [f32]| {
         if let Some(gate) = &gates[gate] {
@@ -268,6 +268,6 @@ fn step(
         Some(bias) => h.copy_from_slice(bias),
         None => h.fill(0.0),
     }
-    Row::new(o, work.projected, settings.asymmetric).accumulate(projection, h);
+    Row::new(o, work.projected, settings.asymmetric, None).accumulate(projection, h);
     clip(h, settings.proj_clip);
 }

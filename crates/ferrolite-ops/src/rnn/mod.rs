@@ -7,7 +7,8 @@ mod infer;
 mod reference;
 
 use crate::OpError;
-use crate::op::{Case, InferResult, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
+use ferrolite_kernels::Isa;
 use ferrolite_model::{BuiltinOperator, Node};
 use infer::Passes;
 use smallvec::SmallVec;
@@ -31,6 +32,15 @@ pub const UNIDIRECTIONAL_SEQUENCE_RNN: RnnOp =
 pub const BIDIRECTIONAL_SEQUENCE_RNN: RnnOp =
     RnnOp { op: BuiltinOperator::BIDIRECTIONAL_SEQUENCE_RNN, passes: infer::bidirectional, states: &[4, 8] };
 
+/// The kernel of a node's passes; the fast one has an instruction set.
+fn kernel(
+    node: &NodeView<'_>,
+    passes: fn(&NodeView<'_>) -> Passes,
+    isa: Option<Isa>,
+) -> Result<Box<dyn Kernel>, OpError> {
+    Ok(Box::new(reference::Reference::prepare(node, passes(node)?, isa)?))
+}
+
 impl OpDef for RnnOp {
     fn id(&self) -> OpId {
         OpId::Builtin(self.op)
@@ -46,7 +56,24 @@ impl OpDef for RnnOp {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        Ok(Box::new(reference::Reference::prepare(node, (self.passes)(node)?)?))
+        kernel(node, self.passes, None)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        macro_rules! table {
+            ($passes:path) => {
+                &[FastKernel {
+                    name: "matvec",
+                    supports: |_| true,
+                    prepare: |node, isa| kernel(node, $passes, Some(isa)),
+                }]
+            };
+        }
+        match self.op {
+            BuiltinOperator::RNN => table!(infer::rnn),
+            BuiltinOperator::UNIDIRECTIONAL_SEQUENCE_RNN => table!(infer::unidirectional),
+            _ => table!(infer::bidirectional),
+        }
     }
 
     fn is_foldable(&self) -> bool {

@@ -6,6 +6,7 @@ use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::weights::Weights;
 use crate::op::{Io, Kernel, NodeView};
 use crate::{OpError, ensure};
+use ferrolite_kernels::Isa;
 
 /// The tensors of a pass, prepared.
 struct Tensors {
@@ -18,11 +19,13 @@ struct Tensors {
 /// A kernel for all passes of a node.
 pub struct Reference {
     passes: Vec<(Pass, Tensors)>,
+    /// Of the fast kernel, whose products are vector code.
+    isa: Option<Isa>,
 }
 
 impl Reference {
     /// Prepares the passes of a node.
-    pub fn prepare(node: &NodeView<'_>, passes: Vec<Pass>) -> Result<Reference, OpError> {
+    pub fn prepare(node: &NodeView<'_>, passes: Vec<Pass>, isa: Option<Isa>) -> Result<Reference, OpError> {
         let prepared = passes.into_iter().map(|pass| {
             let tensors = Tensors {
                 input: WeightInput::prepare(node, pass.first)?,
@@ -32,7 +35,7 @@ impl Reference {
             };
             Ok((pass, tensors))
         });
-        Ok(Reference { passes: prepared.collect::<Result<_, OpError>>()? })
+        Ok(Reference { passes: prepared.collect::<Result<_, OpError>>()?, isa })
     }
 }
 
@@ -43,16 +46,20 @@ fn quantized(pass: &Pass) -> [usize; 3] {
 
 impl Kernel for Reference {
     fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
-        self.passes.iter().try_for_each(|(pass, tensors)| run_pass(pass, tensors, io))
+        self.passes.iter().try_for_each(|(pass, tensors)| run_pass(pass, tensors, self.isa, io))
     }
 
     fn scratch_bytes(&self) -> usize {
         let of = |pass: &Pass| quantized(pass).into_iter().map(scratch_size::<i8>).fold(0, usize::saturating_add);
         self.passes.iter().map(|(pass, _)| of(pass)).max().unwrap_or(0)
     }
+
+    fn name(&self) -> &str {
+        if self.isa.is_some() { "rnn/matvec" } else { "reference" }
+    }
 }
 
-fn run_pass(pass: &Pass, tensors: &Tensors, io: &mut Io<'_>) -> Result<(), OpError> {
+fn run_pass(pass: &Pass, tensors: &Tensors, isa: Option<Isa>, io: &mut Io<'_>) -> Result<(), OpError> {
     let Pass { steps, depth, aux_depth, units, asymmetric, .. } = *pass;
     let (w, r, bias) = (tensors.input.get(io)?, tensors.recurrent.get(io)?, tensors.bias.get(io)?);
     let aux_w = tensors.aux.as_ref().map(|w| w.get(io)).transpose()?;
@@ -72,12 +79,12 @@ fn run_pass(pass: &Pass, tensors: &Tensors, io: &mut Io<'_>) -> Result<(), OpErr
             let row = steps.row(b, t);
             let out = &mut out[row * pass.stride + pass.offset..][..units];
             out.copy_from_slice(bias);
-            Row::new(&xs[row * depth..][..depth], x_mem, asymmetric).accumulate(w, out);
+            Row::new(&xs[row * depth..][..depth], x_mem, asymmetric, isa).accumulate(w, out);
             if let (Some(aux), Some(w)) = (auxs, aux_w) {
                 let aux = &aux[pass.aux_start(b, t)..][..aux_depth];
-                Row::new(aux, aux_mem, asymmetric).accumulate(w, out);
+                Row::new(aux, aux_mem, asymmetric, isa).accumulate(w, out);
             }
-            Row::new(h, h_mem, asymmetric).accumulate(r, out);
+            Row::new(h, h_mem, asymmetric, isa).accumulate(r, out);
             out.iter_mut().for_each(|x| *x = activate(pass.activation, *x));
             h.copy_from_slice(out);
         }

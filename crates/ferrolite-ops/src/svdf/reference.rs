@@ -37,7 +37,7 @@ fn real(node: &NodeView<'_>, p: Problem) -> Result<Box<dyn Kernel>, OpError> {
             let out = io.outputs[0].slice::<f32>()?;
             for b in 0..p.batch {
                 latest.fill(0.0);
-                Row::new(&xs[b * p.input..][..p.input], quantized, p.asymmetric).accumulate(feature, latest);
+                Row::new(&xs[b * p.input..][..p.input], quantized, p.asymmetric, None).accumulate(feature, latest);
                 let memories = &mut state[b * p.filters * p.memory..][..p.filters * p.memory];
                 remember(&p, latest, time, bias, memories, &mut out[b * p.units..][..p.units]);
             }
