@@ -31,7 +31,7 @@ mod transpose;
 pub use blockwise::BlockwiseI8;
 pub use conv_ordered::{ORDERED_PRODUCTS, OrderedConv};
 pub use depthwise::{DepthwiseI8, depthwise_conv2d_f32, depthwise_conv2d_i8};
-pub use elementwise::{Binary, Unary, binary_f32, softmax_rows, unary_f32, unary_f32_inplace};
+pub use elementwise::{Add8Bit, Binary, Unary, add_8bit, binary_f32, softmax_rows, unary_f32, unary_f32_inplace};
 pub use fft::{FFT_LANES, FftLanes, rfft_lanes};
 pub use fpenv::{FlushDenormals, flush_denormals};
 pub use gemm::{ConvShape, Layout};
@@ -45,7 +45,7 @@ pub use quantize::{
     dequantize_i8_f32, f16_to_f32, f16_to_f32_scalar, lut_i8, min_max_f32, quantize_f32_i8, quantize_rows_asymmetric,
     quantize_rows_symmetric,
 };
-pub use reduce::{Fold, reduce_columns_f32, reduce_row_f32, sum_columns_8bit, sum_row_8bit};
+pub use reduce::{Fold, reduce_columns_f32, reduce_rows_f32, sum_columns_8bit, sum_rows_8bit};
 pub use resize::{Between, Bilinear};
 pub use train::{
     Adam, Sgd, adam_step, avg_pool2d_grad, axpy, clamp_grad, col2im, conv2d_weight_grad, conv2d_weight_grad_kernel,

@@ -104,8 +104,8 @@ pub fn reduce_columns_f32(isa: Isa, fold: Fold, x: &[f32], acc: &mut [f32]) {
 }
 
 #[inline(always)]
-unsafe fn row_with<V: F32v, W: With>(x: *const f32, n: usize, start: f32) -> [f32; 64] {
-    // SAFETY: `x` is good for `n` elements; four vectors have at most 64 lanes.
+unsafe fn row_with<V: F32v, W: With>(x: *const f32, n: usize, start: f32) -> (V, usize) {
+    // SAFETY: `x` is good for `n` elements.
     unsafe {
         let mut a = [V::splat(start); 4];
         let mut i = 0;
@@ -119,39 +119,49 @@ unsafe fn row_with<V: F32v, W: With>(x: *const f32, n: usize, start: f32) -> [f3
             a[0] = W::with(a[0], V::load(x.add(i)));
             i += V::N;
         }
-        let folded = W::with(W::with(a[0], a[1]), W::with(a[2], a[3]));
-        let mut lanes = [start; 64];
-        folded.store(lanes.as_mut_ptr());
-        for k in 0..n - i {
-            lanes[V::N + k] = *x.add(i + k);
-        }
-        lanes
+        (W::with(W::with(a[0], a[1]), W::with(a[2], a[3])), i)
     }
 }
 
 #[inline(always)]
-unsafe fn row<V: F32v>(fold: Fold, x: *const f32, n: usize) -> f32 {
-    // SAFETY: the caller's contract.
+unsafe fn rows<V: F32v>(fold: Fold, x: *const f32, n: usize, acc: *mut f32, count: usize) {
+    // SAFETY: `x` is good for `count` rows of `n`, `acc` for `count` elements.
     unsafe {
-        match fold {
-            Fold::Sum => row_with::<V, Sum>(x, n, 0.0)[..2 * V::N].iter().sum(),
-            Fold::Max => {
-                let lanes = row_with::<V, Max>(x, n, f32::NEG_INFINITY);
-                lanes[..2 * V::N].iter().fold(f32::NEG_INFINITY, |a, &x| if x > a { x } else { a })
-            }
-            Fold::Min => {
-                let lanes = row_with::<V, Min>(x, n, f32::INFINITY);
-                lanes[..2 * V::N].iter().fold(f32::INFINITY, |a, &x| if x < a { x } else { a })
+        for r in 0..count {
+            let (x, acc) = (x.add(r * n), acc.add(r));
+            match fold {
+                Fold::Sum => {
+                    let (sums, i) = row_with::<V, Sum>(x, n, 0.0);
+                    let rest = if i < n { V::load_n(x.add(i), n - i) } else { V::splat(0.0) };
+                    *acc += sums.add(rest).sum();
+                }
+                Fold::Max => {
+                    let (best, i) = row_with::<V, Max>(x, n, f32::NEG_INFINITY);
+                    let greater = |a: f32, x: f32| if x > a { x } else { a };
+                    *acc = (i..n).fold(greater(*acc, best.top()), |a, k| greater(a, *x.add(k)));
+                }
+                Fold::Min => {
+                    let (best, i) = row_with::<V, Min>(x, n, f32::INFINITY);
+                    let best = -best.mul(V::splat(-1.0)).top();
+                    let smaller = |a: f32, x: f32| if x < a { x } else { a };
+                    *acc = (i..n).fold(smaller(*acc, best), |a, k| smaller(a, *x.add(k)));
+                }
             }
         }
     }
 }
-crate::simd::isa_table!(ROW = F "reduce_row_f32" row(fold: Fold, x: *const f32, n: usize) -> f32);
+crate::simd::isa_table!(
+    ROWS = F "reduce_rows_f32" rows(fold: Fold, x: *const f32, n: usize, acc: *mut f32, count: usize)
+);
 
-/// All numbers folded; 0, -∞ or ∞ for none.
-pub fn reduce_row_f32(isa: Isa, fold: Fold, x: &[f32]) -> f32 {
-    // SAFETY: picked through an `Isa`; the length is the slice's.
-    unsafe { (pick(ROW, isa).run)(fold, x.as_ptr(), x.len()) }
+/// Folds every row of `x` into one element of `acc`.
+///
+/// # Panics
+/// If `x` is not made of as many rows of one length as `acc` has elements.
+pub fn reduce_rows_f32(isa: Isa, fold: Fold, x: &[f32], acc: &mut [f32]) {
+    assert!(!acc.is_empty() && x.len().is_multiple_of(acc.len()), "{} rows in {}", acc.len(), x.len());
+    // SAFETY: picked through an `Isa`; sizes as checked.
+    unsafe { (pick(ROWS, isa).run)(fold, x.as_ptr(), x.len() / acc.len(), acc.as_mut_ptr(), acc.len()) };
 }
 
 /// Bytes of either sign.
@@ -179,7 +189,7 @@ unsafe fn byte_columns<V: I32v>(signed: bool, x: *const u8, rows: usize, cols: u
             for r in 0..rows {
                 sums = sums.add(load_byte::<V>(signed, x.add(r * cols + c), n));
             }
-            let mut before = [0i32; 64];
+            let mut before = [0i32; 16];
             sums.store(before.as_mut_ptr());
             for (k, sum) in before[..n].iter().enumerate() {
                 *acc.add(c + k) = (*acc.add(c + k)).wrapping_add(*sum);
@@ -204,25 +214,34 @@ pub fn sum_columns_8bit(isa: Isa, signed: bool, x: &[u8], acc: &mut [i32]) {
 }
 
 #[inline(always)]
-unsafe fn byte_row<V: I32v>(signed: bool, x: *const u8, n: usize) -> i32 {
-    // SAFETY: `x` is good for `n` bytes.
+unsafe fn byte_rows<V: I32v>(signed: bool, x: *const u8, n: usize, acc: *mut i32, count: usize) {
+    // SAFETY: `x` is good for `count` rows of `n` bytes, `acc` for `count` sums.
     unsafe {
-        let mut sums = V::splat(0);
-        let mut i = 0;
-        while i < n {
-            let left = (n - i).min(V::N);
-            sums = sums.add(load_byte::<V>(signed, x.add(i), left));
-            i += left;
+        for r in 0..count {
+            let x = x.add(r * n);
+            let mut sums = V::splat(0);
+            let mut i = 0;
+            while i < n {
+                let left = (n - i).min(V::N);
+                sums = sums.add(load_byte::<V>(signed, x.add(i), left));
+                i += left;
+            }
+            let mut lanes = [0i32; 16];
+            sums.store(lanes.as_mut_ptr());
+            *acc.add(r) = lanes[..V::N].iter().fold(*acc.add(r), |a, &x| a.wrapping_add(x));
         }
-        let mut lanes = [0i32; 64];
-        sums.store(lanes.as_mut_ptr());
-        lanes[..V::N].iter().fold(0, |a, &x| a.wrapping_add(x))
     }
 }
-crate::simd::isa_table!(BYTE_ROW = I "sum_row_8bit" byte_row(signed: bool, x: *const u8, n: usize) -> i32);
+crate::simd::isa_table!(
+    BYTE_ROWS = I "sum_rows_8bit" byte_rows(signed: bool, x: *const u8, n: usize, acc: *mut i32, count: usize)
+);
 
-/// The sum of bytes (of i8 if `signed`, else of u8), wrapping.
-pub fn sum_row_8bit(isa: Isa, signed: bool, x: &[u8]) -> i32 {
-    // SAFETY: picked through an `Isa`; the length is the slice's.
-    unsafe { (pick(BYTE_ROW, isa).run)(signed, x.as_ptr(), x.len()) }
+/// Adds the bytes of every row of `x` (of i8 if `signed`, else of u8) to one element of `acc`, wrapping.
+///
+/// # Panics
+/// As [`reduce_rows_f32`].
+pub fn sum_rows_8bit(isa: Isa, signed: bool, x: &[u8], acc: &mut [i32]) {
+    assert!(!acc.is_empty() && x.len().is_multiple_of(acc.len()), "{} rows in {}", acc.len(), x.len());
+    // SAFETY: picked through an `Isa`; sizes as checked.
+    unsafe { (pick(BYTE_ROWS, isa).run)(signed, x.as_ptr(), x.len() / acc.len(), acc.as_mut_ptr(), acc.len()) };
 }

@@ -160,13 +160,26 @@ impl Sweep {
             if inner.is_empty() { (1, 1) } else { (dst.len() / range.len().max(1), src.len() / n.max(1)) };
         let middle = range.start.clamp(before, before + n)..range.end.clamp(before, before + n);
         let (start, rest) = dst.split_at_mut((middle.start.clamp(range.start, range.end) - range.start) * width);
-        let (copied, end) = rest.split_at_mut(middle.len() * width);
+        let (copied, end_of) = rest.split_at_mut(middle.len() * width);
         let source = &src[(middle.start - before) * from..(middle.end - before) * from];
         fill(self.ty, value, start);
         if inner.is_empty() {
             copy_run(source, copied);
         } else if from > 0 && width > 0 {
             let all = inner[0].before + inner[0].n + inner[0].after;
+            if let ([row], Some((first, rest))) = (inner, copied.split_at_mut_checked(width)) {
+                // Rows of bytes: the borders of the first one serve all.
+                self.write(inner, 0..all, value, &source[..from], first);
+                let (start, end) = first.split_at(row.before + row.n);
+                for (from, to) in source[from..].chunks_exact(from).zip(rest.chunks_exact_mut(width)) {
+                    let (to_start, to_end) = to.split_at_mut(row.before + row.n);
+                    let (border, middle) = to_start.split_at_mut(row.before);
+                    copy_run(&start[..row.before], border);
+                    copy_run(from, middle);
+                    copy_run(end, to_end);
+                }
+                return fill(self.ty, value, end_of);
+            }
             for (from, to) in source.chunks_exact(from).zip(copied.chunks_exact_mut(width)) {
                 self.write(inner, 0..all, value, from, to);
             }
@@ -174,7 +187,7 @@ impl Sweep {
             // Nothing inside: all of it is border.
             fill(self.ty, value, copied);
         }
-        fill(self.ty, value, end);
+        fill(self.ty, value, end_of);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::common::backward::Backward;
 use crate::common::broadcast::{Broadcast, binary, broadcast_shape};
-use crate::common::cases::case;
+use crate::common::cases::{Operand, node};
 use crate::common::elementwise::check_type;
 use crate::gradient::Gradient;
 use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
@@ -45,14 +45,21 @@ impl OpDef for Pow {
     }
 
     fn cases(&self) -> Vec<Case> {
+        const SHAPES: [[&[i32]; 3]; 3] =
+            [[&[5, 9], &[5, 9], &[5, 9]], [&[4, 33], &[], &[4, 33]], [&[3, 1], &[1, 7], &[3, 7]]];
         let mut all = Vec::new();
         for ty in [TensorType::Float32, TensorType::Int32] {
-            for (a, b, to) in
-                [(&[5, 9][..], &[5, 9][..], &[5, 9][..]), (&[4, 33], &[], &[4, 33]), (&[3, 1], &[1, 7], &[3, 7])]
-            {
+            for [a, b, to] in SHAPES {
+                // Exponents that leave room in int32.
+                let small: Vec<i32> = (0..b.iter().product::<i32>()).map(|i| (i + 2) % 5).collect();
+                let exponent = match ty {
+                    TensorType::Int32 => Operand::Index(b, &small),
+                    _ => Operand::Data((ty, b, None)),
+                };
+                let operands = [Operand::Data((ty, a, None)), exponent];
                 let options = BuiltinOptions::PowOptions(Box::default());
-                let inputs = [(ty, a, None), (ty, b, None)];
-                all.extend(case(format!("{ty} {a:?} {b:?}"), BuiltinOperator::POW, options, &inputs, (ty, to, None)));
+                let name = format!("{ty} {a:?} {b:?}");
+                all.extend(node(name, BuiltinOperator::POW, options, &operands, &[(ty, to, None)]));
             }
         }
         all

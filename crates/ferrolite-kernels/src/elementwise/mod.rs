@@ -1,6 +1,7 @@
 //! Element by element over f32: unary and binary operations, clamping, softmax.
 #![allow(unsafe_code)]
 
+mod add_8bit;
 pub(crate) mod math;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,8 @@ use crate::mem::Shared;
 use crate::pool::ThreadPool;
 use crate::simd::F32v;
 use std::ops::Range;
+
+pub use add_8bit::{Add8Bit, add_8bit};
 
 /// Elements below which another task is not worth waking a thread.
 pub(crate) const GRAIN: usize = 16 << 10;

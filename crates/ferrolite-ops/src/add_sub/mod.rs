@@ -1,5 +1,6 @@
 //! ADD and SUB: elementwise with broadcasting and a fused activation.
 
+mod fast;
 mod reference;
 
 use crate::common::activation::finite_range;
@@ -79,6 +80,11 @@ impl OpDef for Add {
                 prepare: |node, isa| vector::binary("add_f32", node, isa, Binary::Add, finite_range(options(node).0)?),
             },
             FastKernel {
+                name: "add_8bit",
+                supports: |node| fast::parameters(node, false).is_some(),
+                prepare: |node, isa| fast::prepare("add_8bit", node, false, isa),
+            },
+            FastKernel {
                 name: "add_8bit_table",
                 supports: vector::is_large_8_bit,
                 prepare: |node, _| vector::table2("add_8bit_table", &Add, node),
@@ -129,6 +135,11 @@ impl OpDef for Sub {
                 name: "sub_f32",
                 supports: vector::is_long_f32,
                 prepare: |node, isa| vector::binary("sub_f32", node, isa, Binary::Sub, finite_range(options(node).0)?),
+            },
+            FastKernel {
+                name: "sub_8bit",
+                supports: |node| fast::parameters(node, true).is_some(),
+                prepare: |node, isa| fast::prepare("sub_8bit", node, true, isa),
             },
             FastKernel {
                 name: "sub_8bit_table",

@@ -7,7 +7,7 @@ use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::strided::known;
 use crate::op::{FastKernel, Io, Kernel, NodeView};
 use crate::{OpError, ensure};
-use ferrolite_kernels::{Fold, Isa, reduce_columns_f32, reduce_row_f32, sum_columns_8bit, sum_row_8bit};
+use ferrolite_kernels::{Fold, Isa, reduce_columns_f32, reduce_rows_f32, sum_columns_8bit, sum_rows_8bit};
 use ferrolite_model::TensorType::{Float32, Int8, UInt8};
 
 /// The fast kernels of a reduction.
@@ -87,12 +87,8 @@ fn float(node: &NodeView<'_>, isa: Isa, kind: Kind) -> Result<Box<dyn Kernel>, O
         let output = io.outputs[0].slice::<f32>()?;
         ensure!(output.len() == plan.outputs, "sizes changed since the kernel was prepared");
         output.fill(start);
-        plan.blocks(input, |at, values| match (plan.columns(), fold) {
-            (Some(columns), _) => reduce_columns_f32(isa, fold, values, &mut output[at..at + columns]),
-            (None, Fold::Sum) => output[at] += reduce_row_f32(isa, fold, values),
-            (None, Fold::Max) => output[at] = greater(output[at], reduce_row_f32(isa, fold, values)),
-            (None, Fold::Min) => output[at] = -greater(-output[at], -reduce_row_f32(isa, fold, values)),
-        })?;
+        let reduce = if plan.reduces_rows() { reduce_rows_f32 } else { reduce_columns_f32 };
+        plan.blocks(input, |to, values| reduce(isa, fold, values, &mut output[to]))?;
         if kind == Kind::Mean {
             let count = plan.count as f32;
             output.iter_mut().for_each(|x| *x /= count);
@@ -100,10 +96,6 @@ fn float(node: &NodeView<'_>, isa: Isa, kind: Kind) -> Result<Box<dyn Kernel>, O
         Ok(())
     };
     Ok(Box::new(Run { name, scratch: 0, run }))
-}
-
-fn greater(a: f32, b: f32) -> f32 {
-    if b > a { b } else { a }
 }
 
 fn bytes(node: &NodeView<'_>, isa: Isa, kind: Kind) -> Result<Box<dyn Kernel>, OpError> {
@@ -116,10 +108,8 @@ fn bytes(node: &NodeView<'_>, isa: Isa, kind: Kind) -> Result<Box<dyn Kernel>, O
         let input = io.input(0)?.bytes;
         let sums = Scratch::new(&mut *io.scratch).take::<i32>(plan.outputs)?;
         sums.fill(0);
-        plan.blocks(input, |at, values| match plan.columns() {
-            Some(columns) => sum_columns_8bit(isa, signed, values, &mut sums[at..at + columns]),
-            None => sums[at] = sums[at].wrapping_add(sum_row_8bit(isa, signed, values)),
-        })?;
+        let reduce = if plan.reduces_rows() { sum_rows_8bit } else { sum_columns_8bit };
+        plan.blocks(input, |to, values| reduce(isa, signed, values, &mut sums[to]))?;
         let output = io.outputs[0].bytes();
         ensure!(output.len() == sums.len(), "{} outputs, {} computed", output.len(), sums.len());
         for (y, &sum) in output.iter_mut().zip(&*sums) {

@@ -4,6 +4,7 @@ use crate::common::strided::elements;
 use crate::op::{Io, Kernel};
 use crate::{OpError, ensure};
 use smallvec::SmallVec;
+use std::ops::Range;
 
 /// Dimensions merged into alternating kept and reduced ones, walked in the input's order.
 pub struct Plan {
@@ -48,22 +49,24 @@ impl Plan {
         Ok(Plan { inner, inner_reduced, outer, input, outputs, count })
     }
 
-    /// Calls `f(output, values)` for stretches of the input that go to one output (where rows are reduced), or whose rows
-    /// go to outputs from that one on, as many as [`Plan::columns`] says.
-    pub fn blocks<T>(&self, input: &[T], mut f: impl FnMut(usize, &[T])) -> Result<(), OpError> {
+    /// Calls `f(outputs, values)` for stretches of the input and where they go: where rows are reduced, each row to one of
+    /// the outputs, else every row to all of them.
+    pub fn blocks<T>(&self, input: &[T], mut f: impl FnMut(Range<usize>, &[T])) -> Result<(), OpError> {
         ensure!(input.len() == self.input, "sizes changed since the kernel was prepared");
         if input.is_empty() {
             return Ok(());
         }
         // A reduced dimension around rows that are kept: all its rows go to the same outputs.
+        // Rows that are reduced around a dimension that is kept: side by side in the output.
         let (outer, rows) = match self.outer.split_last() {
-            Some((&(n, 0), outer)) if !self.inner_reduced => (outer, n),
+            Some((&(n, step), outer)) if step == usize::from(self.inner_reduced) => (outer, n),
             _ => (&self.outer[..], 1),
         };
+        let outputs = if self.inner_reduced { rows } else { self.inner };
         let mut index: SmallVec<[usize; 6]> = SmallVec::from_elem(0, outer.len());
         let mut at = 0;
         for values in input.chunks_exact(self.inner * rows) {
-            f(at, values);
+            f(at..at + outputs, values);
             for (i, &(n, step)) in index.iter_mut().zip(outer).rev() {
                 *i += 1;
                 at += step;
@@ -77,9 +80,9 @@ impl Plan {
         Ok(())
     }
 
-    /// Outputs of a row; `None` where a row is reduced to one.
-    pub fn columns(&self) -> Option<usize> {
-        if self.inner_reduced { None } else { Some(self.inner) }
+    /// Whether rows are reduced, each to one output.
+    pub fn reduces_rows(&self) -> bool {
+        self.inner_reduced
     }
 
     /// Folds every input into its output, in the order of the input: `element` one at a time, or `row` all of a row
