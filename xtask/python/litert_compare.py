@@ -4,8 +4,8 @@
   litert_compare.py --ferrolite BINARY [--inputs N] [--default] PATH...
 
 A PATH is a file or a folder of .tflite files. Integer outputs have to be bit-identical to LiteRT's reference kernels
-(BUILTIN_REF); float outputs within 1e-5 of the largest absolute value (within 2e-3 where our reference kernels are). --default compares with LiteRT's default
-kernels (XNNPACK) instead. Files that LiteRT cannot load (operators of our own) are skipped by name.
+(BUILTIN_REF); float outputs within 1e-5 of the largest absolute value (within 2e-3 where our reference kernels are).
+--default compares with LiteRT's default kernels (XNNPACK) instead. Files that LiteRT cannot load (operators of our own) are skipped by name.
 Closes with `N passed, N failed, N skipped`.
 """
 import argparse
