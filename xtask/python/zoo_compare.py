@@ -7,7 +7,7 @@ DIR has a manifest.json (see its README). LiteRT's kernels are those of BUILTIN_
 its builtin kernels without delegate. Integer outputs have to be bit-identical, float outputs of cosine >= 0.99999 and
 within 1e-4 of the largest. Where a network magnifies rounding (run-time quantization does, and so do scalars near 0) that
 cannot hold for sums in another order: there our own reference kernels have to be within 1e-5 of LiteRT's, and the fast ones
-within 5e-2; such files are named. Needs numpy, ai_edge_litert and the ferrolite package. Each file runs in its own process, so
+within 5e-2 (MAGNIFIES lists where that cannot hold either); such files are named. Needs numpy, ai_edge_litert and the ferrolite package. Each file runs in its own process, so
 that a crash is that file's result. Closes with `N passed, N failed, N skipped`.
 """
 import argparse
@@ -39,6 +39,14 @@ LITERT_WRONG = [
     ),
 ]
 
+
+# Networks where even one unit in the last place of a float grows to percents, with what was measured.
+MAGNIFIES = [
+    (
+        "all_minilm_l6_v2_seq128_dynrange",
+        "run-time quantization in 37 layers; LiteRT's own default kernels are 2.9e-2 from its reference",
+    ),
+]
 
 # Files that LiteRT takes and that are refused here on purpose, with the reason.
 REFUSED_HERE = [
@@ -162,7 +170,8 @@ def worker(path, steps, alone):
                     reference.allocate_tensors()
                     reference = run(reference, feeds)
                 own = error_of(reference[step][i], b)
-                if own > REFERENCE_BOUND or error_of(a, b) > MAGNIFIED_BOUND:
+                known = any(text in path for text, _ in MAGNIFIES)
+                if (own > REFERENCE_BOUND and not known) or error_of(a, b) > MAGNIFIED_BOUND:
                     return report("failed", f"{where}; the reference kernels are off by {own:.2g}")
                 note = f"{where}; the reference kernels are off by {own:.2g}"
         return report("passed", note)
