@@ -4,8 +4,8 @@
   litert_compare.py --ferrolite BINARY [--inputs N] [--default] PATH...
 
 A PATH is a file or a folder of .tflite files. Integer outputs have to be bit-identical to LiteRT's reference kernels
-(BUILTIN_REF); float outputs within 1e-5 of the largest absolute value. --default compares with LiteRT's default
-kernels (XNNPACK) instead. Files that LiteRT cannot load (operators of our own) are skipped by name.
+(BUILTIN_REF); float outputs within 1e-5 of the largest absolute value (within 2e-3 where our reference kernels are).
+--default compares with LiteRT's default kernels (XNNPACK) instead. Files that LiteRT cannot load (operators of our own) are skipped by name.
 Closes with `N passed, N failed, N skipped`.
 """
 import argparse
@@ -20,6 +20,8 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 FLOAT_BOUND = 1e-5
+# For fast kernels of layers that quantize their activations, where the reference kernels keep to the other bound.
+MAGNIFIED_BOUND = 2e-3
 
 # Cases where LiteRT's reference kernels do not compute what the model says; arithmetic wins.
 LITERT_WRONG = [
@@ -66,8 +68,8 @@ def peer(path, default):
     return interpreter
 
 
-def ours(binary, path, inputs, folder):
-    command = [binary, "run", str(path), "--output", folder]
+def ours(binary, path, inputs, folder, reference=False):
+    command = [binary, "run", str(path), "--output", folder] + ["--reference"] * reference
     for i, x in enumerate(inputs):
         name = os.path.join(folder, f"in_{i}.npy")
         np.save(name, x)
@@ -80,7 +82,7 @@ def ours(binary, path, inputs, folder):
     return [np.load(name) for name in names]
 
 
-def difference(got, want):
+def difference(got, want, bound):
     """Why two outputs are not equal enough, or None."""
     if got.shape != want.shape or got.dtype != want.dtype:
         return f"{got.dtype}{got.shape}, not {want.dtype}{want.shape}"
@@ -99,7 +101,7 @@ def difference(got, want):
         return "infinities or NaNs differ"
     largest = np.abs(want[finite]).max(initial=0)
     error = np.abs(got[finite] - want[finite]).max(initial=0)
-    return f"off by {error / largest:.2g} of the largest" if error > FLOAT_BOUND * largest else None
+    return f"off by {error / largest:.2g} of the largest" if error > bound * largest else None
 
 
 def check(binary, path, default, rounds):
@@ -114,15 +116,22 @@ def check(binary, path, default, rounds):
             interpreter.set_tensor(d["index"], x)
         interpreter.invoke()
         want = [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
-        with tempfile.TemporaryDirectory() as folder:
-            got = ours(binary, path, inputs, folder)
-        if len(got) != len(want):
-            return f"{len(got)} outputs, not {len(want)}"
-        for i, (g, w) in enumerate(zip(got, want)):
-            why = difference(g, w)
-            if why:
-                return f"output {i}, inputs {seed}: {why}"
+        why = mismatch(binary, path, inputs, want, FLOAT_BOUND)
+        if why and not mismatch(binary, path, inputs, want, MAGNIFIED_BOUND):
+            # Quantization at run time magnifies the last bit of a sum in another order: the reference kernels decide.
+            why = mismatch(binary, path, inputs, want, FLOAT_BOUND, reference=True)
+        if why:
+            return f"inputs {seed}, {why}"
     return None
+
+
+def mismatch(binary, path, inputs, want, bound, reference=False):
+    with tempfile.TemporaryDirectory() as folder:
+        got = ours(binary, path, inputs, folder, reference)
+    if len(got) != len(want):
+        return f"{len(got)} outputs, not {len(want)}"
+    found = ((i, difference(g, w, bound)) for i, (g, w) in enumerate(zip(got, want)))
+    return next((f"output {i}: {why}" for i, why in found if why), None)
 
 
 def main():

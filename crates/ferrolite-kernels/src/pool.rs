@@ -64,10 +64,14 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// More threads than this only wait for each other.
+pub const MAX_THREADS: usize = 256;
+
 impl ThreadPool {
     /// A pool of `threads` threads, the caller included (0 counts as 1): it starts `threads - 1` workers. When the system
-    /// refuses to start one, the pool goes on with those that it has.
+    /// refuses to start one, the pool goes on with those that it has. There are never more than [`MAX_THREADS`].
     pub fn new(threads: usize) -> ThreadPool {
+        let threads = threads.min(MAX_THREADS);
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             next: AtomicUsize::new(0),

@@ -96,6 +96,8 @@ impl OpDef for Branch {
                         let options = schema::StableHLOCompositeOptionsT {
                             name: Some("largest".to_owned()),
                             decomposition_subgraph_index: branches[0],
+                            // An empty map as a FlexBuffer.
+                            composite_attributes: Some(vec![0, 0, 1, 0, 0, 36, 1]),
                             ..Default::default()
                         };
                         BuiltinOptions2::StableHLOCompositeOptions(Box::new(options))

@@ -157,7 +157,7 @@ pub struct Io<'a> {
     pub scratch: &'a mut [u8],
     /// Threads to share work with.
     pub pool: &'a ThreadPool,
-    /// Other subgraphs and resources.
+    /// Other subgraphs and resources; the same at every run of a kernel.
     pub session: &'a mut dyn Session,
 }
 

@@ -88,12 +88,9 @@ impl OpDef for SegmentSum {
     fn cases(&self) -> Vec<Case> {
         let mut cases = Vec::new();
         for ty in [Float32, Int32] {
-            for (shape, ids) in [
-                (&[6][..], &[0, 0, 1, 1, 1, 2][..]),
-                (&[4, 5], &[0, 1, 2, 2]),
-                (&[3, 2, 4], &[0, 0, 0]),
-                (&[0, 3], &[]),
-            ] {
+            for (shape, ids) in
+                [(&[6][..], &[0, 0, 1, 1, 1, 2][..]), (&[4, 5], &[0, 1, 2, 2]), (&[3, 2, 4], &[0, 0, 0])]
+            {
                 let mut output = shape.to_vec();
                 output[0] = ids.last().map_or(0, |last| last + 1);
                 let case = NodeCase::new().drawn((ty, shape, None)).i32(&shape[..1], ids);

@@ -3,6 +3,7 @@
 use crate::OpError;
 use crate::common::cases::case;
 use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::quantize::{OutputRule, QuantRule};
 use ferrolite_model::schema::ShapeOptionsT;
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::smallvec;
@@ -51,6 +52,11 @@ impl OpDef for Shape {
         })
     }
 
+    fn quantize(&self) -> Option<QuantRule> {
+        // The dimensions of a quantized tensor are those of the float one.
+        Some(QuantRule { output: OutputRule::NotQuantized, ..QuantRule::UNARY })
+    }
+
     fn cases(&self) -> Vec<Case> {
         let mut all = Vec::new();
         for out in [TensorType::Int32, TensorType::Int64] {
@@ -87,6 +93,11 @@ impl OpDef for Rank {
             io.outputs[0].slice::<i32>()?.fill(rank);
             Ok(())
         })
+    }
+
+    fn quantize(&self) -> Option<QuantRule> {
+        // The dimensions of a quantized tensor are those of the float one.
+        Some(QuantRule { output: OutputRule::NotQuantized, ..QuantRule::UNARY })
     }
 
     fn cases(&self) -> Vec<Case> {

@@ -271,19 +271,19 @@ impl InterpreterWrapper {
         self.threads.store(usize::try_from(threads.0).unwrap_or(1).max(1), Ordering::Relaxed);
     }
 
-    #[pyo3(name = "AllocateTensors", signature = (subgraph_index = Int(-1)))]
+    #[pyo3(name = "AllocateTensors", signature = (subgraph_index = Int(-1)), text_signature = "($self, subgraph_index=-1)")]
     fn allocate_tensors(&self, py: Python<'_>, subgraph_index: Int) -> PyResult<()> {
         let (s, _) = self.subgraph(if subgraph_index.0 == -1 { 0 } else { subgraph_index.0 })?;
         Ok(py.detach(|| self.allocate(s))?)
     }
 
-    #[pyo3(name = "Invoke", signature = (subgraph_index = Int(0)))]
+    #[pyo3(name = "Invoke", signature = (subgraph_index = Int(0)), text_signature = "($self, subgraph_index=0)")]
     fn invoke_subgraph(&self, py: Python<'_>, subgraph_index: Int) -> PyResult<()> {
         let (s, _) = self.subgraph(subgraph_index.0)?;
         Ok(py.detach(|| self.invoke(s))?)
     }
 
-    #[pyo3(name = "ResizeInputTensor", signature = (index, shape, strict, subgraph_index = Int(0)))]
+    #[pyo3(name = "ResizeInputTensor", signature = (index, shape, strict, subgraph_index = Int(0)), text_signature = "($self, index, shape, strict, subgraph_index=0)")]
     fn resize_input_tensor(
         &self,
         py: Python<'_>,
@@ -327,7 +327,7 @@ impl InterpreterWrapper {
         Ok(())
     }
 
-    #[pyo3(name = "SetTensor", signature = (index, value, subgraph_index = Int(0)))]
+    #[pyo3(name = "SetTensor", signature = (index, value, subgraph_index = Int(0)), text_signature = "($self, index, value, subgraph_index=0)")]
     fn set_tensor(&self, py: Python<'_>, index: Int, value: &Bound<'_, PyAny>, subgraph_index: Int) -> PyResult<()> {
         let (s, id, tensor) = self.tensor_of(index, subgraph_index)?;
         let array = array::contiguous(value)
@@ -368,7 +368,7 @@ impl InterpreterWrapper {
         done.map_err(|error| PyValueError::new_err(format!("Cannot set tensor: {error}")))
     }
 
-    #[pyo3(name = "GetTensor", signature = (index, subgraph_index = Int(0)))]
+    #[pyo3(name = "GetTensor", signature = (index, subgraph_index = Int(0)), text_signature = "($self, index, subgraph_index=0)")]
     fn get_tensor<'py>(&self, py: Python<'py>, index: Int, subgraph_index: Int) -> PyResult<Bound<'py, PyAny>> {
         let (s, id, tensor) = self.tensor_of(index, subgraph_index)?;
         let graphs = self.lock(py);
@@ -392,7 +392,7 @@ impl InterpreterWrapper {
     }
 
     /// A NumPy view of a tensor. While it lives, nothing that would move the memory is possible.
-    #[pyo3(signature = (base, index, subgraph_index = Int(0)))]
+    #[pyo3(signature = (base, index, subgraph_index = Int(0)), text_signature = "($self, base, index, subgraph_index=0)")]
     fn tensor<'py>(
         slf: &Bound<'py, Self>,
         base: &Bound<'py, PyAny>,

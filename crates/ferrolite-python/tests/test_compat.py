@@ -62,6 +62,23 @@ def test_in_process(network_file):
     python("-c", code)
 
 
+def test_installed_packages_keep_the_rest(network_file):
+    pytest.importorskip("ai_edge_litert")
+    code = (
+        "import ai_edge_litert.interpreter as before\n"
+        "import ferrolite.compat as c; c.install()\n"
+        "import ai_edge_litert, ai_edge_litert.schema_py_generated\n"
+        "from ai_edge_litert import interpreter\n"
+        "import ai_edge_litert.interpreter as now\n"
+        "assert now is interpreter is ai_edge_litert.interpreter and now is not before\n"
+        "assert now.Interpreter.__module__ == 'ferrolite.interpreter' and ai_edge_litert.__file__\n"
+        "c.uninstall()\n"
+        "from ai_edge_litert.interpreter import Interpreter\n"
+        "assert Interpreter.__module__ == 'ai_edge_litert.interpreter'\n"
+    )
+    python("-c", code)
+
+
 def test_probing_for_tensorflow(tmp_path):
     probe = "try:\n    import tensorflow\nexcept ImportError:\n    print('none')\n"
     (tmp_path / "probe.py").write_text(probe)

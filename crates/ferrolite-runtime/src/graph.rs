@@ -122,9 +122,9 @@ impl Graph {
             let shapes: Vec<_> = inputs.iter().map(Argument::shape).enumerate().collect();
             self.resize_inputs(engine, &shapes)?;
         }
-        for i in 0..inputs.len() {
+        for (i, input) in inputs.iter_mut().enumerate() {
             let id = self.definition().inputs[i];
-            match &mut inputs[i] {
+            match input {
                 Argument::Copied(tensor) => self.set_bytes(id, tensor.bytes)?,
                 Argument::Lent(value) => self.exchange(id, &mut value.bytes)?,
             }
@@ -325,30 +325,32 @@ impl Graph {
             (Work::Planned { kernel, scratch }, None) => (&**kernel, unsafe { lent.write(scratch.clone()) }),
             (Work::Deferred(_), None) => return Err(OpError::invalid("it was not prepared")),
         };
-        let inputs = step.inputs.iter().map(|id| {
-            id.map(|id| TensorRef {
-                ty: tensors[id].ty,
-                shape: facts.shapes[id].as_deref().unwrap_or(&[]),
-                quantization: tensors[id].quantization.as_ref(),
-                bytes: match plan.place_of(id) {
-                    Place::Constant => facts.constants[id].as_deref().unwrap_or(&[]),
-                    // SAFETY: `Plan::assert_disjoint` has checked that no output or scratch of this step overlaps it.
-                    Place::Arena(range) => unsafe { lent.read(range.clone()) },
-                    Place::Heap => &heap[plan.root(id)],
-                    Place::None | Place::Same(_) => &[],
-                },
-            })
-        });
-        let inputs = inputs.collect();
+        // A small step takes little longer than its surroundings: pushing is faster than collecting.
+        let mut inputs = SmallVec::with_capacity(step.inputs.len());
+        for id in &step.inputs {
+            let Some(id) = *id else {
+                inputs.push(None);
+                continue;
+            };
+            let bytes = match plan.place_of(id) {
+                Place::Constant => facts.constants[id].as_deref().unwrap_or(&[]),
+                // SAFETY: `Plan::assert_disjoint` has checked that no output or scratch of this step overlaps it.
+                Place::Arena(range) => unsafe { lent.read(range.clone()) },
+                Place::Heap => &heap[plan.root(id)],
+                Place::None | Place::Same(_) => &[],
+            };
+            let (tensor, shape) = (&tensors[id], facts.shapes[id].as_deref().unwrap_or(&[]));
+            inputs.push(Some(TensorRef { ty: tensor.ty, shape, quantization: tensor.quantization.as_ref(), bytes }));
+        }
         // Every variable is on the heap, so that the first ones taken from there are the state.
         let (states, mut owned_rest) = owned.split_at_mut(before);
-        let state = states.iter_mut().map(|(id, bytes, shape)| TensorMut {
-            ty: tensors[*id].ty,
-            quantization: tensors[*id].quantization.as_ref(),
-            data: OutputData::Planned { shape, bytes },
-        });
-        let state = state.collect();
-        let outputs = step.outputs.iter().map(|&id| {
+        let mut state = SmallVec::with_capacity(before);
+        for (id, bytes, shape) in states {
+            let (tensor, data) = (&tensors[*id], OutputData::Planned { shape, bytes });
+            state.push(TensorMut { ty: tensor.ty, quantization: tensor.quantization.as_ref(), data });
+        }
+        let mut outputs = SmallVec::with_capacity(step.outputs.len());
+        for &id in &step.outputs {
             let shape = facts.shapes[id].as_deref();
             let data = match plan.place_of(id) {
                 Place::Arena(range) => {
@@ -364,9 +366,8 @@ impl Graph {
                     None => OutputData::Planned { shape: &[], bytes: &mut [] },
                 },
             };
-            TensorMut { ty: tensors[id].ty, quantization: tensors[id].quantization.as_ref(), data }
-        });
-        let outputs = outputs.collect();
+            outputs.push(TensorMut { ty: tensors[id].ty, quantization: tensors[id].quantization.as_ref(), data });
+        }
         let result = kernel.run(&mut Io { inputs, outputs, state, scratch, pool: &self.pool, session: engine });
         self.heap_bytes -= freed;
         for (id, bytes, shape) in owned {

@@ -33,7 +33,7 @@ impl Fft {
         Ok(Fft { n, roots: roots(n, n / 2) })
     }
 
-    /// X[k] = Σ x[j] e^(−2πijk/n), in place (decimation in time, radix 2).
+    /// `X[k] = Σ x[j] e^(−2πijk/n)`, in place (decimation in time, radix 2).
     pub fn forward(&self, x: &mut [Complex]) {
         let n = self.n;
         let unused = usize::BITS - n.trailing_zeros();

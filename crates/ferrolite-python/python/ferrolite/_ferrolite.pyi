@@ -3,6 +3,18 @@ from typing import Any, Callable, final
 import numpy as np
 
 __version__: str
+__all__ = [
+    "Calibrator",
+    "InterpreterWrapper",
+    "Runner",
+    "Sequential",
+    "Trainer",
+    "__version__",
+    "bench",
+    "cli",
+    "info",
+    "quantize",
+]
 
 @final
 class InterpreterWrapper:

@@ -1,9 +1,6 @@
 //! Branches, loops, variables and calls of other subgraphs.
 
-use ferrolite_model::schema::{
-    AddOptionsT, AssignVariableOptionsT, CallOnceOptionsT, ConcatenationOptionsT, DivOptionsT, IfOptionsT, MulOptionsT,
-    ReadVariableOptionsT, SubOptionsT, VarHandleOptionsT, WhileOptionsT,
-};
+use ferrolite_model::schema::{CallOnceOptionsT, IfOptionsT, VarHandleOptionsT, WhileOptionsT};
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, Model, ModelBuilder, TensorId, TensorType};
 use ferrolite_ops::op::{InferResult, Inferred, reference};
 use ferrolite_ops::{Catalog, Kernel, NodeView, OpDef, OpError, OpId, Resources};
@@ -14,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn add(b: &mut ModelBuilder, x: TensorId, y: TensorId, out: TensorId) {
-    let options = BuiltinOptions::AddOptions(Box::new(AddOptionsT::default()));
+    let options = BuiltinOptions::AddOptions(Box::default());
     b.node(BuiltinOperator::ADD, 1, options, &[Some(x), Some(y)], &[out]);
 }
 
@@ -46,7 +43,7 @@ fn below(b: &mut ModelBuilder, limit: i32) -> usize {
 /// x and its first `one.len()` elements, one after another.
 fn grow(b: &mut ModelBuilder, x: TensorId, one: TensorId) -> TensorId {
     let out = b.tensor("grown", TensorType::Float32, &[1]);
-    let options = BuiltinOptions::ConcatenationOptions(Box::new(ConcatenationOptionsT::default()));
+    let options = BuiltinOptions::ConcatenationOptions(Box::default());
     b.node(BuiltinOperator::CONCATENATION, 1, options, &[Some(x), Some(one)], &[out]);
     out
 }
@@ -75,9 +72,9 @@ fn growing() -> Model {
     let given = b.input("x", TensorType::Float32, &[1]);
     let (one, two) = (b.constant_i32("one", &[], &[1]), b.constant_i32("two", &[], &[2]));
     let (rest, odd) = (b.tensor("rest", TensorType::Int32, &[]), b.tensor("odd", TensorType::Bool, &[]));
-    let div = BuiltinOptions::DivOptions(Box::new(DivOptionsT::default()));
-    let mul = BuiltinOptions::MulOptions(Box::new(MulOptionsT::default()));
-    let sub = BuiltinOptions::SubOptions(Box::new(SubOptionsT::default()));
+    let div = BuiltinOptions::DivOptions(Box::default());
+    let mul = BuiltinOptions::MulOptions(Box::default());
+    let sub = BuiltinOptions::SubOptions(Box::default());
     let half = b.tensor("half", TensorType::Int32, &[]);
     let twice = b.tensor("twice", TensorType::Int32, &[]);
     b.node(BuiltinOperator::DIV, 1, div, &[Some(i), Some(two)], &[half]);
@@ -185,13 +182,13 @@ fn var_handle(b: &mut ModelBuilder) -> TensorId {
 }
 
 fn assign(b: &mut ModelBuilder, handle: TensorId, value: TensorId) {
-    let options = BuiltinOptions::AssignVariableOptions(Box::new(AssignVariableOptionsT::default()));
+    let options = BuiltinOptions::AssignVariableOptions(Box::default());
     b.node(BuiltinOperator::ASSIGN_VARIABLE, 1, options, &[Some(handle), Some(value)], &[]);
 }
 
 fn read(b: &mut ModelBuilder, handle: TensorId) -> TensorId {
     let value = b.tensor("value", TensorType::Float32, &[2]);
-    let options = BuiltinOptions::ReadVariableOptions(Box::new(ReadVariableOptionsT::default()));
+    let options = BuiltinOptions::ReadVariableOptions(Box::default());
     b.node(BuiltinOperator::READ_VARIABLE, 1, options, &[Some(handle)], &[value]);
     value
 }

@@ -51,7 +51,7 @@ fn damage(file: &[u8], rng: &mut Rng) -> Vec<u8> {
     for _ in 0..=rng.u64() % 3 {
         let at = rng.u64() as usize % damaged.len();
         let word = at & !3;
-        if rng.u64() % 3 > 0 && word + 4 <= damaged.len() {
+        if !rng.u64().is_multiple_of(3) && word + 4 <= damaged.len() {
             let value = WORDS[rng.u64() as usize % WORDS.len()];
             damaged[word..word + 4].copy_from_slice(&value.to_le_bytes());
         } else {
