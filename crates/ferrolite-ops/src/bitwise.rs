@@ -1,13 +1,12 @@
 //! BITWISE_XOR and RIGHT_SHIFT of integers, with broadcasting. Source: LiteRT `kernels/{bitwise_xor,right_shift}.cc`.
 
-use crate::common::broadcast::{binary, broadcast_shape};
+use crate::OpError;
+use crate::common::broadcast::binary;
 use crate::common::cases;
-use crate::common::elementwise::check_type;
-use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
-use crate::{OpError, ensure};
+use crate::common::elementwise::infer_binary;
+use crate::op::{Case, InferResult, Kernel, NodeView, OpDef, OpId};
 use ferrolite_model::TensorType::*;
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
-use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
 /// One of the two operators.
@@ -39,11 +38,7 @@ impl OpDef for Bitwise {
     }
 
     fn infer(&self, node: &NodeView<'_>) -> InferResult {
-        node.expect(2..=2, 1)?;
-        let (a, b) = (node.input(0)?, node.input(1)?);
-        ensure!(a.ty == b.ty, "inputs of types {} and {} differ", a.ty, b.ty);
-        check_type(a.ty, &TYPES)?;
-        Ok(smallvec![Inferred { ty: a.ty, shape: Some(broadcast_shape(&[&a.shape, &b.shape])?) }])
+        infer_binary(node, &TYPES)
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {

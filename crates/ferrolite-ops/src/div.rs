@@ -4,20 +4,19 @@
 
 use crate::common::activation::{finite_range, integer_range, quantized_range};
 use crate::common::backward::Backward;
-use crate::common::broadcast::{Broadcast, binary, broadcast_shape};
+use crate::common::broadcast::{Broadcast, binary};
 use crate::common::cases;
-use crate::common::elementwise::{Quantized, check_type, clamp, is_quantized};
+use crate::common::elementwise::{Quantized, clamp, infer_binary, is_quantized};
 use crate::common::fixed_exp::reciprocal;
 use crate::common::requant::{Multiplier, saturating_rounding_doubling_high_mul, saturating_rounding_multiply_by_pot};
 use crate::common::vector;
 use crate::gradient::Gradient;
-use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId, reference};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure, for_quantized};
 use ferrolite_kernels::Binary;
 use ferrolite_model::schema::ActivationFunctionType;
 use ferrolite_model::{BuiltinOperator, TensorType};
-use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
 /// DIV.
@@ -40,11 +39,7 @@ impl OpDef for Div {
     }
 
     fn infer(&self, node: &NodeView<'_>) -> InferResult {
-        node.expect(2..=2, 1)?;
-        let (a, b) = (node.input(0)?, node.input(1)?);
-        ensure!(a.ty == b.ty, "inputs of types {} and {} differ", a.ty, b.ty);
-        check_type(a.ty, &TYPES)?;
-        Ok(smallvec![Inferred { ty: a.ty, shape: Some(broadcast_shape(&[&a.shape, &b.shape])?) }])
+        infer_binary(node, &TYPES)
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {

@@ -3,14 +3,13 @@
 //! An integer divisor of 0 is an error; for FLOOR_DIV a float one is, too. Sources: LiteRT `kernels/{floor_div,floor_mod}.cc`,
 //! `reference/{floor_div,floor_mod}.h`.
 
-use crate::common::broadcast::{Broadcast, broadcast_shape};
-use crate::common::elementwise::check_type;
+use crate::common::broadcast::Broadcast;
+use crate::common::elementwise::infer_binary;
 use crate::common::node_case::NodeCase;
-use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, InferResult, Kernel, NodeView, OpDef, OpId, reference};
 use crate::tensor::Element;
 use crate::{OpError, ensure};
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
-use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
 /// One of the two operators.
@@ -80,11 +79,7 @@ impl OpDef for FloorDivision {
     }
 
     fn infer(&self, node: &NodeView<'_>) -> InferResult {
-        node.expect(2..=2, 1)?;
-        let (a, b) = (node.input(0)?, node.input(1)?);
-        ensure!(a.ty == b.ty, "inputs of types {} and {} differ", a.ty, b.ty);
-        check_type(a.ty, self.types)?;
-        Ok(smallvec![Inferred { ty: a.ty, shape: Some(broadcast_shape(&[&a.shape, &b.shape])?) }])
+        infer_binary(node, self.types)
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {

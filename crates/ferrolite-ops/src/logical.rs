@@ -1,12 +1,11 @@
 //! LOGICAL_AND, LOGICAL_OR (with broadcasting) and LOGICAL_NOT.
 
-use crate::common::broadcast::{binary, broadcast_shape};
+use crate::OpError;
+use crate::common::broadcast::binary;
 use crate::common::cases::{self, case};
-use crate::common::elementwise::{check_type, infer_unary, unary};
-use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
-use crate::{OpError, ensure};
+use crate::common::elementwise::{infer_binary, infer_unary, unary};
+use crate::op::{Case, InferResult, Kernel, NodeView, OpDef, OpId};
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
-use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
 /// LOGICAL_AND or LOGICAL_OR.
@@ -33,11 +32,7 @@ impl OpDef for Logical {
     }
 
     fn infer(&self, node: &NodeView<'_>) -> InferResult {
-        node.expect(2..=2, 1)?;
-        let (a, b) = (node.input(0)?, node.input(1)?);
-        ensure!(a.ty == b.ty, "inputs of types {} and {} differ", a.ty, b.ty);
-        check_type(a.ty, &[TensorType::Bool])?;
-        Ok(smallvec![Inferred { ty: a.ty, shape: Some(broadcast_shape(&[&a.shape, &b.shape])?) }])
+        infer_binary(node, &[TensorType::Bool])
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {

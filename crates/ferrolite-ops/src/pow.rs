@@ -1,14 +1,13 @@
 //! POW: elementwise power, with broadcasting. Negative integer exponents are an error.
 
 use crate::common::backward::Backward;
-use crate::common::broadcast::{Broadcast, binary, broadcast_shape};
+use crate::common::broadcast::{Broadcast, binary};
 use crate::common::cases::{Operand, node};
-use crate::common::elementwise::check_type;
+use crate::common::elementwise::infer_binary;
 use crate::gradient::Gradient;
-use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, InferResult, Kernel, NodeView, OpDef, OpId, reference};
 use crate::{OpError, ensure};
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
-use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
 /// POW.
@@ -24,11 +23,7 @@ impl OpDef for Pow {
     }
 
     fn infer(&self, node: &NodeView<'_>) -> InferResult {
-        node.expect(2..=2, 1)?;
-        let (a, b) = (node.input(0)?, node.input(1)?);
-        ensure!(a.ty == b.ty, "inputs of types {} and {} differ", a.ty, b.ty);
-        check_type(a.ty, &[TensorType::Float32, TensorType::Int32])?;
-        Ok(smallvec![Inferred { ty: a.ty, shape: Some(broadcast_shape(&[&a.shape, &b.shape])?) }])
+        infer_binary(node, &[TensorType::Float32, TensorType::Int32])
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {

@@ -1,18 +1,17 @@
 //! SQUARED_DIFFERENCE: (a − b)², with broadcasting. Source: LiteRT `kernels/squared_difference.cc`.
 
 use crate::common::backward::Backward;
-use crate::common::broadcast::{binary, broadcast_shape};
+use crate::common::broadcast::binary;
 use crate::common::cases;
-use crate::common::elementwise::{Quantized, check_type};
+use crate::common::elementwise::{Quantized, infer_binary};
 use crate::common::requant::Multiplier;
 use crate::common::vector;
 use crate::gradient::Gradient;
-use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
 use ferrolite_kernels::{Binary, Unary};
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
-use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
 /// SQUARED_DIFFERENCE.
@@ -31,11 +30,7 @@ impl OpDef for SquaredDifference {
     }
 
     fn infer(&self, node: &NodeView<'_>) -> InferResult {
-        node.expect(2..=2, 1)?;
-        let (a, b) = (node.input(0)?, node.input(1)?);
-        ensure!(a.ty == b.ty, "inputs of types {} and {} differ", a.ty, b.ty);
-        check_type(a.ty, &[TensorType::Float32, TensorType::Int32, TensorType::Int8])?;
-        Ok(smallvec![Inferred { ty: a.ty, shape: Some(broadcast_shape(&[&a.shape, &b.shape])?) }])
+        infer_binary(node, &[TensorType::Float32, TensorType::Int32, TensorType::Int8])
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {

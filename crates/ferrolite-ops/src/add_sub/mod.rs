@@ -3,20 +3,18 @@
 mod fast;
 mod reference;
 
+use crate::OpError;
 use crate::common::activation::finite_range;
 use crate::common::backward::Backward;
-use crate::common::broadcast::broadcast_shape;
 use crate::common::cases;
-use crate::common::elementwise::check_type;
+use crate::common::elementwise::infer_binary;
 use crate::common::vector;
 use crate::gradient::Gradient;
-use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
-use crate::{OpError, ensure};
 use ferrolite_kernels::Binary;
 use ferrolite_model::schema::{ActivationFunctionType, AddOptionsT, SubOptionsT};
 use ferrolite_model::{BuiltinOperator, TensorType};
-use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
 /// ADD.
@@ -48,11 +46,7 @@ fn options(node: &NodeView<'_>) -> (ActivationFunctionType, bool) {
 }
 
 fn infer(node: &NodeView<'_>) -> InferResult {
-    node.expect(2..=2, 1)?;
-    let (a, b) = (node.input(0)?, node.input(1)?);
-    ensure!(a.ty == b.ty, "inputs of types {} and {} differ", a.ty, b.ty);
-    check_type(a.ty, &TYPES)?;
-    Ok(smallvec![Inferred { ty: a.ty, shape: Some(broadcast_shape(&[&a.shape, &b.shape])?) }])
+    infer_binary(node, &TYPES)
 }
 
 impl OpDef for Add {

@@ -1,9 +1,10 @@
 //! Operators with one input whose output elements depend on one input element each.
 
-use crate::OpError;
+use crate::common::broadcast::broadcast_shape;
 use crate::common::requant::rounding_divide_by_pot;
 use crate::op::{InferResult, Inferred, Kernel, NodeView, reference};
 use crate::tensor::{Element, TensorInfo};
+use crate::{OpError, ensure};
 use ferrolite_model::TensorType;
 use half::{bf16, f16};
 use smallvec::smallvec;
@@ -19,6 +20,15 @@ pub fn infer_unary(node: &NodeView<'_>, types: &[TensorType]) -> InferResult {
 /// An error unless the type of input 0 is among those that a kernel covers.
 pub fn check_type(ty: TensorType, types: &[TensorType]) -> Result<(), OpError> {
     if types.contains(&ty) { Ok(()) } else { Err(OpError::unsupported(format!("input of type {ty}"))) }
+}
+
+/// Output type and shape of an operator that broadcasts two inputs of the same type, one of `types`, and gives that type.
+pub fn infer_binary(node: &NodeView<'_>, types: &[TensorType]) -> InferResult {
+    node.expect(2..=2, 1)?;
+    let (a, b) = (node.input(0)?, node.input(1)?);
+    ensure!(a.ty == b.ty, "inputs of types {} and {} differ", a.ty, b.ty);
+    check_type(a.ty, types)?;
+    Ok(smallvec![Inferred { ty: a.ty, shape: Some(broadcast_shape(&[&a.shape, &b.shape])?) }])
 }
 
 /// The reference kernel output 0 = f(input 0).
