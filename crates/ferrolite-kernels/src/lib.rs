@@ -5,7 +5,6 @@
 //! per instruction set, from which dispatch and tests are derived.
 
 mod blockwise;
-mod conv_ordered;
 mod depthwise;
 mod elementwise;
 mod fft;
@@ -29,7 +28,6 @@ mod train;
 mod transpose;
 
 pub use blockwise::BlockwiseI8;
-pub use conv_ordered::{ORDERED_PRODUCTS, OrderedConv};
 pub use depthwise::{DepthwiseI8, depthwise_conv2d_f32, depthwise_conv2d_i8};
 pub use elementwise::{Add8Bit, Binary, Unary, add_8bit, binary_f32, softmax_rows, unary_f32, unary_f32_inplace};
 pub use fft::{FFT_LANES, FftLanes, rfft_lanes};
