@@ -98,6 +98,7 @@ impl Calibrator {
     /// Prepares to run a model: with more threads, custom operators, other limits.
     pub fn with_options(model: impl Into<Arc<Model>>, options: Options) -> Result<Calibrator, QuantizeError> {
         let catalog = options.catalog.clone();
+        let options = Options { cache_bytes: usize::MAX, ..options };
         let interpreter = Interpreter::with_options(model, options)?;
         let calibration = Calibration::empty(interpreter.model());
         Ok(Calibrator { interpreter, catalog, calibration })

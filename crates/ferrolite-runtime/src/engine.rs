@@ -47,6 +47,7 @@ impl Engine {
             pool: &self.pool,
             limits,
             preserve_all: self.options.preserve_all && self.depth == 0,
+            cache_bytes: self.options.cache_bytes,
             depth: self.depth,
             callees: CalleeShapes::default(),
         }

@@ -29,6 +29,8 @@ pub(crate) struct Context<'a> {
     pub(crate) limits: Limits,
     /// Every tensor keeps its own memory until the next invocation.
     pub(crate) preserve_all: bool,
+    /// See [`crate::Options::cache_bytes`].
+    pub(crate) cache_bytes: usize,
     /// How many subgraphs are in the middle of a call. In a called one, inputs and outputs have memory of their own, to
     /// change hands without copies.
     pub(crate) depth: usize,
@@ -159,6 +161,9 @@ impl<'a> Context<'a> {
         }
         // A partition runs when its last node would.
         steps.sort_by_key(|step| step.nodes.last().copied());
+        if !self.preserve_all {
+            steps = self.join_bands(facts, steps);
+        }
         self.place(facts, &mut steps, places)
     }
 

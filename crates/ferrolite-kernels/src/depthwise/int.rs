@@ -279,7 +279,8 @@ unsafe fn row_by_one(r: &Row<'_>, multiplier: usize) {
 /// packed for another kind of output.
 pub fn depthwise_conv2d_i8(pool: &ThreadPool, shape: &ConvShape, input: &[i8], filter: &DepthwiseI8, out: OutI8<'_>) {
     let multiplier = super::check(shape);
-    assert!(ConvShape { batch: shape.batch, ..filter.shape } == *shape, "filters packed for another convolution");
+    let of = ConvShape { batch: shape.batch, in_h: shape.in_h, out_h: shape.out_h, pad_top: shape.pad_top, ..filter.shape };
+    assert!(of == *shape, "filters packed for another convolution");
     let len = shape.output_len();
     let mut images: (&[f32], Option<&[i32]>) = (&[], None);
     enum Sink<'a> {

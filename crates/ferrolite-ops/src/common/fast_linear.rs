@@ -7,7 +7,7 @@ use crate::common::operand::{BiasI8, Columns, OperandF32, OperandI8};
 use crate::common::parallel::for_items;
 use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::weights::constant;
-use crate::op::{Io, Kernel, NodeView};
+use crate::op::{Bands, Io, Kernel, NodeView, RowWindow};
 use crate::tensor::Element;
 use crate::{OpError, ensure};
 use ferrolite_kernels::{
@@ -15,6 +15,7 @@ use ferrolite_kernels::{
     gemm_f32, gemm_i8, quantize_rows_asymmetric, quantize_rows_symmetric,
 };
 use ferrolite_model::TensorType::{Float32, Int2, Int4, Int8, Int32, UInt8};
+use std::ops::Range;
 
 /// The product of one group of channels.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +75,22 @@ impl Product {
         match self {
             Product::Matrix { k, .. } => *k,
             Product::Conv(shape) => shape.in_c,
+        }
+    }
+
+    /// How output rows of a single image depend on input rows; `None` for what is not a convolution of one image.
+    fn row_window(&self) -> Option<RowWindow> {
+        match self {
+            Product::Conv(shape) if shape.batch == 1 => Some(RowWindow::from(shape)),
+            _ => None,
+        }
+    }
+
+    /// The product of the output rows `rows` of a single image.
+    fn band(&self, rows: Range<usize>) -> Product {
+        match self {
+            Product::Conv(shape) => Product::Conv(shape.band(rows)),
+            matrix => *matrix,
         }
     }
 
@@ -257,9 +274,9 @@ struct Float {
     range: (f32, f32),
 }
 
-impl Kernel for Float {
-    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
-        let Plan { linear, product, .. } = &self.plan;
+impl Float {
+    fn multiply(&self, io: &mut Io<'_>, product: &Product) -> Result<(), OpError> {
+        let linear = &self.plan.linear;
         let x = io.input(linear.input)?.slice::<f32>()?;
         // Packed and sparse weights are held; they are not of the kernel's type.
         let w = io.input(linear.weights)?.slice::<f32>().unwrap_or(&[]);
@@ -274,6 +291,16 @@ impl Kernel for Float {
             product.f32(io.pool, &x[g * product.in_c()..], packed, &mut out[g * n..], epilogue);
         }
         Ok(())
+    }
+}
+
+impl Kernel for Float {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        self.multiply(io, &self.plan.product)
+    }
+
+    fn bands(&self) -> Option<&dyn Bands> {
+        self.plan.product.row_window().map(|_| self as &dyn Bands)
     }
 
     fn scratch_bytes(&self) -> usize {
@@ -296,9 +323,9 @@ struct Integer {
     scratch: usize,
 }
 
-impl Kernel for Integer {
-    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
-        let Plan { linear, product, .. } = &self.plan;
+impl Integer {
+    fn multiply(&self, io: &mut Io<'_>, product: &Product) -> Result<(), OpError> {
+        let linear = &self.plan.linear;
         let input = io.input(linear.input)?.bytes;
         let w: &[i8] = bytemuck::cast_slice(io.input(linear.weights)?.bytes);
         let bias = io.optional_input(linear.bias).map(|b| b.slice::<i32>()).transpose()?;
@@ -339,16 +366,6 @@ impl Kernel for Integer {
         Ok(())
     }
 
-    fn scratch_bytes(&self) -> usize {
-        self.scratch
-    }
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-}
-
-impl Integer {
     /// Multiplies in double precision and rounds, halves away from zero.
     fn requantize(&self, pool: &ThreadPool, sums: &[i32], out: &mut [i8]) {
         let Epilogue { requant, output_zero_point, range: (low, high), .. } = &self.epilogue;
@@ -368,6 +385,39 @@ impl Integer {
         });
     }
 }
+
+impl Kernel for Integer {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        self.multiply(io, &self.plan.product)
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        self.scratch
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn bands(&self) -> Option<&dyn Bands> {
+        self.plan.product.row_window().map(|_| self as &dyn Bands)
+    }
+}
+
+macro_rules! bands_of_product {
+    ($($kernel:ty),*) => {$(
+        impl Bands for $kernel {
+            fn window(&self) -> RowWindow {
+                self.plan.product.row_window().unwrap_or_else(|| RowWindow::pointwise(0))
+            }
+
+            fn run_rows(&self, io: &mut Io<'_>, rows: Range<usize>) -> Result<(), OpError> {
+                self.multiply(io, &self.plan.product.band(rows))
+            }
+        }
+    )*};
+}
+bands_of_product!(Float, Integer);
 
 struct Hybrid {
     name: String,
