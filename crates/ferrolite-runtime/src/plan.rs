@@ -202,6 +202,7 @@ impl<'a> Context<'a> {
                 Some(view) => self.fold(op, &view).map_err(&error)?,
                 None => return Ok(Fate::Deferred),
             };
+            node.inputs.iter().flatten().filter_map(|&id| facts.constants[id].as_ref()).for_each(Bytes::release);
             for (&id, data) in node.outputs.iter().zip(folded) {
                 facts.constants[id] = Some(data);
             }
@@ -334,6 +335,8 @@ impl<'a> Context<'a> {
         let (inputs, outputs) = self.boundary(nodes);
         let partition = Partition { graph, nodes, inputs: &inputs, outputs: &outputs };
         let kernel = delegate.compile(&partition).map_err(self.node_error(nodes[0]))?;
+        // Most kernels have packed them by now.
+        inputs.iter().flatten().filter_map(|&id| graph.facts.constants[id].as_ref()).for_each(Bytes::release);
         let macs = nodes.iter().map(|&n| graph.op(n).zip(graph.view(n)).map_or(0, |(op, view)| op.macs(&view))).sum();
         let state = Vec::new();
         Ok(Step { nodes: nodes.to_vec(), inputs, outputs, state, work: Work::Planned { kernel, scratch: 0..0 }, macs })
