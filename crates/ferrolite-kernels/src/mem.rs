@@ -105,6 +105,12 @@ impl std::ops::Deref for AlignedBytes {
     }
 }
 
+impl AsRef<[u8]> for AlignedBytes {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
 impl std::ops::DerefMut for AlignedBytes {
     fn deref_mut(&mut self) -> &mut [u8] {
         let address = if self.memory.is_empty() {
@@ -189,7 +195,9 @@ pub(crate) struct Scratch {
 /// Lends a scratch of this thread to `f`. A nested call gets another one; all are kept.
 pub(crate) fn with_scratch<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
     thread_local! {
-        static FREE: RefCell<Vec<Scratch>> = const { RefCell::new(Vec::new()) };
+        // Boxed, so that a pointer moves and not the buffers' parts.
+        #[allow(clippy::vec_box)]
+        static FREE: RefCell<Vec<Box<Scratch>>> = const { RefCell::new(Vec::new()) };
     }
     let mut s = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
     let r = f(&mut s);

@@ -21,6 +21,7 @@ pub struct Bytes {
 enum Owner {
     Memory(Vec<u8>),
     Map(Map),
+    Other(Box<dyn AsRef<[u8]> + Send + Sync>),
 }
 
 impl Bytes {
@@ -37,6 +38,11 @@ impl Bytes {
             Some(map) => Ok(Bytes { range: 0..map.len(), owner: Arc::new(Owner::Map(map)) }),
             None => Ok(Bytes::from(std::fs::read(path)?)),
         }
+    }
+
+    /// Bytes in memory of another kind, which has to give the same ones every time.
+    pub fn from_owner(owner: impl AsRef<[u8]> + Send + Sync + 'static) -> Bytes {
+        Bytes { range: 0..owner.as_ref().len(), owner: Arc::new(Owner::Other(Box::new(owner))) }
     }
 
     /// Whether these are bytes of a mapped file.
@@ -97,6 +103,7 @@ impl Deref for Bytes {
         let all = match &*self.owner {
             Owner::Memory(bytes) => &**bytes,
             Owner::Map(map) => map,
+            Owner::Other(owner) => (**owner).as_ref(),
         };
         &all[self.range.clone()]
     }

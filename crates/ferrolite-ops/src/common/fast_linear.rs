@@ -281,6 +281,10 @@ impl Kernel for Float {
         self.operands.iter().map(OperandF32::scratch).fold(0, usize::saturating_add)
     }
 
+    fn reads(&self, i: usize) -> bool {
+        i != self.plan.linear.weights || self.operands.iter().any(|operand| !operand.is_held())
+    }
+
     fn name(&self) -> &str {
         &self.name
     }
