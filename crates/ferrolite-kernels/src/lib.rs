@@ -38,6 +38,7 @@ pub use gemm::{ConvShape, Layout};
 pub use gemm_f32::{EpilogueF32, PackF32, PackedF32, PackedF32Ref, conv2d_f32, gemm_f32, kernels_f32};
 pub use gemm_i8::{ColumnsI8, OutI8, PackI8, PackedI8, PackedI8Ref, conv2d_i8, gemm_i8, kernels_i8};
 pub use isa::{Isa, Level};
+pub use mem::AlignedBytes;
 pub use matvec::{matvec_f32, matvec_i8};
 pub use pool::ThreadPool;
 pub use pool2d::{avg_pool2d_f32, avg_pool2d_i8, max_pool2d_f32, max_pool2d_i8};

@@ -136,6 +136,12 @@ pub trait Kernel: Send + Sync {
         0
     }
 
+    /// Whether `run` reads the data of input `i`, a constant. Where it does not, having packed it, the runtime may leave the
+    /// data out.
+    fn reads(&self, _i: usize) -> bool {
+        true
+    }
+
     /// Name for the profiler: the kernel's own, such as `gemm_f32_14x32_avx512`.
     fn name(&self) -> &str {
         "reference"
@@ -320,6 +326,12 @@ pub trait OpDef: Send + Sync {
     /// draws random numbers or runs other subgraphs.
     fn is_foldable(&self) -> bool {
         true
+    }
+
+    /// Whether every run in a session has the same result, although it is not of the inputs alone, so that the node is
+    /// computed once, when it is planned: the handle of a variable.
+    fn is_fixed(&self) -> bool {
+        false
     }
 
     /// Whether the operator runs the subgraphs that a node's options name, rather than reading what they compute.

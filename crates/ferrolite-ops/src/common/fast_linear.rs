@@ -15,6 +15,7 @@ use ferrolite_kernels::{
     gemm_f32, gemm_i8, quantize_rows_asymmetric, quantize_rows_symmetric,
 };
 use ferrolite_model::TensorType::{Float32, Int2, Int4, Int8, Int32, UInt8};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// The product of one group of channels.
@@ -160,7 +161,7 @@ impl Plan {
     }
 
     /// The constant bias: `None` if it is not known yet, `Some(None)` if there is none.
-    fn bias<T: Element>(&self, node: &NodeView<'_>) -> Result<Option<Option<Vec<T>>>, OpError> {
+    fn bias<'a, T: Element>(&self, node: &NodeView<'a>) -> Result<Option<Option<Cow<'a, [T]>>>, OpError> {
         match node.optional_input(self.linear.bias) {
             None => Ok(Some(None)),
             Some(info) => Ok(constant::<T>(info)?.map(Some)),
@@ -181,7 +182,7 @@ impl Plan {
     }
 
     /// The int8 operands of all groups.
-    fn operands(&self, isa: Isa, columns: Columns, zeros: (i32, i32), held: Option<(Vec<i8>, Bias)>) -> Vec<OperandI8> {
+    fn operands(&self, isa: Isa, columns: Columns, zeros: (i32, i32), held: Option<(Cow<'_, [i8]>, Bias<'_>)>) -> Vec<OperandI8> {
         let (n, len) = (self.product.n(), self.product.weights());
         let (taps, kc) = self.product.taps();
         let spec = PackI8::new(isa, n, taps, kc, zeros.0, zeros.1);
@@ -199,7 +200,7 @@ impl Plan {
         let weights = node.input(self.linear.weights)?;
         let weights = if unsigned {
             // As int8: signs flipped, zero points 128 less.
-            constant::<u8>(weights)?.map(|w| w.into_iter().map(|w| (w ^ 0x80) as i8).collect())
+            constant::<u8>(weights)?.map(|w| w.iter().map(|w| (w ^ 0x80) as i8).collect())
         } else {
             constant::<i8>(weights)?
         };
@@ -253,12 +254,12 @@ fn part<T>(values: Option<&[T]>, group: usize, n: usize) -> Option<&[T]> {
     values.map(|v| &v[group * n..][..n])
 }
 
-enum Bias {
-    Int(Option<Vec<i32>>),
-    Float(Option<Vec<f32>>),
+enum Bias<'a> {
+    Int(Option<Cow<'a, [i32]>>),
+    Float(Option<Cow<'a, [f32]>>),
 }
 
-impl Bias {
+impl Bias<'_> {
     fn part(&self, group: usize, n: usize) -> BiasI8<'_> {
         match self {
             Bias::Int(b) => BiasI8::Int(part(b.as_deref(), group, n)),
@@ -305,6 +306,10 @@ impl Kernel for Float {
 
     fn scratch_bytes(&self) -> usize {
         self.operands.iter().map(OperandF32::scratch).fold(0, usize::saturating_add)
+    }
+
+    fn reads(&self, i: usize) -> bool {
+        i != self.plan.linear.weights || self.operands.iter().any(|operand| !operand.is_held())
     }
 
     fn name(&self) -> &str {

@@ -13,6 +13,7 @@ use ferrolite_kernels::{
     ColumnsI8, ConvShape, DepthwiseI8, Isa, OutI8, depthwise_conv2d_f32, depthwise_conv2d_i8, quantize_rows_asymmetric,
 };
 use ferrolite_model::TensorType::{Float32, UInt8};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// One kernel for float, int8, uint8 and hybrid.
@@ -40,8 +41,8 @@ fn prepare(node: &NodeView<'_>, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
         return Ok(Box::new(Float { name, isa, shape, range }));
     }
     let unsigned = x.ty == UInt8;
-    let filter: Option<Vec<i8>> = if unsigned {
-        constant::<u8>(weights)?.map(|w| w.into_iter().map(|w| (w ^ 0x80) as i8).collect())
+    let filter: Option<Cow<'_, [i8]>> = if unsigned {
+        constant::<u8>(weights)?.map(|w| w.iter().map(|w| (w ^ 0x80) as i8).collect())
     } else {
         constant::<i8>(weights)?
     };
