@@ -87,7 +87,7 @@ impl OpDef for Div {
     fn fast(&self) -> &'static [FastKernel] {
         &[FastKernel {
             name: "div_f32",
-            supports: vector::is_long_f32,
+            supports: vector::is_f32,
             prepare: |node, isa| vector::binary("div_f32", node, isa, Binary::Div, finite_range(activation(node))?),
         }]
     }

@@ -106,7 +106,7 @@ impl OpDef for Mul {
         &[
             FastKernel {
                 name: "mul_f32",
-                supports: vector::is_long_f32,
+                supports: vector::is_f32,
                 prepare: |node, isa| vector::binary("mul_f32", node, isa, Binary::Mul, finite_range(activation(node))?),
             },
             FastKernel {

@@ -70,7 +70,7 @@ impl OpDef for Add {
         &[
             FastKernel {
                 name: "add_f32",
-                supports: vector::is_long_f32,
+                supports: vector::is_f32,
                 prepare: |node, isa| vector::binary("add_f32", node, isa, Binary::Add, finite_range(options(node).0)?),
             },
             FastKernel {
@@ -127,7 +127,7 @@ impl OpDef for Sub {
         &[
             FastKernel {
                 name: "sub_f32",
-                supports: vector::is_long_f32,
+                supports: vector::is_f32,
                 prepare: |node, isa| vector::binary("sub_f32", node, isa, Binary::Sub, finite_range(options(node).0)?),
             },
             FastKernel {

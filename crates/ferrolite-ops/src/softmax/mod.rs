@@ -107,6 +107,10 @@ impl OpDef for LogSoftmax {
         log::reference(node)
     }
 
+    fn fast(&self) -> &'static [FastKernel] {
+        fast::LOG_FAST
+    }
+
     fn cases(&self) -> Vec<Case> {
         cases::log_cases()
     }
