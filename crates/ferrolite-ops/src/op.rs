@@ -264,6 +264,12 @@ pub trait OpDef: Send + Sync {
         true
     }
 
+    /// Whether the outputs follow from the shapes of the inputs alone (SHAPE, RANK): then they are constants wherever the
+    /// shapes are known, and the reference kernel reads no input.
+    fn reads_shapes_only(&self) -> bool {
+        false
+    }
+
     /// Whether the operator runs the subgraphs that a node's options name, rather than reading what they compute.
     fn runs_subgraphs(&self) -> bool {
         true

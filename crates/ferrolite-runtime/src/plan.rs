@@ -173,7 +173,7 @@ impl<'a> Context<'a> {
         Ok(graph.outputs.iter().map(|&id| facts.shapes[id].clone()).collect())
     }
 
-    /// Infers one node's outputs and folds it if all its inputs are constants.
+    /// Infers one node's outputs and folds it if all that it reads is constant.
     fn examine(&self, facts: &mut Facts, index: usize) -> Result<Fate, RuntimeError> {
         let graph = &self.model.subgraphs[self.subgraph];
         let node = &graph.nodes[index];
@@ -194,7 +194,7 @@ impl<'a> Context<'a> {
         let sized = |id: TensorId| graph.tensors[id].ty.bits() > 0;
         let has_input = node.inputs.iter().any(Option::is_some);
         if has_input
-            && node.inputs.iter().all(is_constant)
+            && (op.reads_shapes_only() || node.inputs.iter().all(is_constant))
             && op.is_foldable()
             && node.outputs.iter().all(|&id| sized(id))
         {

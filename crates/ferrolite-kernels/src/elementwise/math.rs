@@ -34,10 +34,11 @@ pub(crate) unsafe fn exp<V: F32v>(x: V) -> V {
     least.gt_select(all, V::splat(0.0), p.scale2(n))
 }
 
-/// 1 / (1 + e^-x).
+/// 1 / (1 + e^-x); 0 where it would be denormal.
 #[inline(always)]
 pub(crate) unsafe fn logistic<V: F32v>(x: V) -> V {
-    exp(V::splat(MOST).min(V::splat(0.0).sub(x))).add(V::splat(1.0)).recip()
+    let p = exp(V::splat(MOST).min(V::splat(0.0).sub(x))).add(V::splat(1.0)).recip();
+    V::splat(-MOST).gt_select(x, V::splat(0.0), p)
 }
 
 /// Interpolation of (tanh(x) / x - 1) / x² in x² on |x| <= 0.625 at the Chebyshev nodes (error 6e-10), highest power first.
