@@ -92,6 +92,10 @@ impl OpDef for Div {
         }]
     }
 
+    fn binary_f32(&self, node: &NodeView<'_>) -> Option<(Binary, (f32, f32))> {
+        Some((Binary::Div, finite_range(activation(node)).ok()?))
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::BINARY)
     }

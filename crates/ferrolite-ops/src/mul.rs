@@ -117,6 +117,10 @@ impl OpDef for Mul {
         ]
     }
 
+    fn binary_f32(&self, node: &NodeView<'_>) -> Option<(Binary, (f32, f32))> {
+        Some((Binary::Mul, finite_range(activation(node)).ok()?))
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::BINARY)
     }

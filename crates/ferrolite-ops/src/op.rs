@@ -6,8 +6,7 @@ use crate::quantize::QuantRule;
 use crate::session::Session;
 use crate::tensor::{Shape, TensorInfo, TensorMut, TensorRef};
 use crate::{OpError, ensure};
-use ferrolite_kernels::Isa;
-use ferrolite_kernels::ThreadPool;
+use ferrolite_kernels::{Binary, Isa, ThreadPool};
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, BuiltinOptions2, Bytes, Model, Node, OperatorCode, TensorType};
 use smallvec::SmallVec;
 use std::fmt;
@@ -241,6 +240,11 @@ pub trait OpDef: Send + Sync {
     /// Fast kernels, best first.
     fn fast(&self) -> &'static [FastKernel] {
         &[]
+    }
+
+    /// What a float32 node with two inputs computes element by element, and the bounds of its result: fused kernels ask.
+    fn binary_f32(&self, _node: &NodeView<'_>) -> Option<(Binary, (f32, f32))> {
+        None
     }
 
     /// How post-training quantization treats the operator; `None` keeps it in float.

@@ -6,7 +6,7 @@ use crate::facts::{Facts, KnownData, infer};
 use crate::{Limits, RuntimeError};
 use ferrolite_kernels::Isa;
 use ferrolite_kernels::ThreadPool;
-use ferrolite_model::{Bytes, Model, TensorId, TensorType};
+use ferrolite_model::{Bytes, Model, Node, TensorId, TensorType};
 use ferrolite_ops::op::{Callees, Io};
 use ferrolite_ops::tensor::OutputData;
 use ferrolite_ops::{AlignedBytes, Catalog, Kernel, NoSession, NodeView, OpDef, OpError, Shape, TensorMut, TensorRef};
@@ -149,9 +149,9 @@ impl<'a> Context<'a> {
                 Fate::Deferred => deferred.push(index),
             }
         }
-        let mut steps = self.compile(facts, candidates)?;
+        let mut steps = self.compile(facts, &places, candidates)?;
         for node in deferred {
-            let (inputs, outputs) = self.boundary(&[node]);
+            let (inputs, outputs) = self.boundary(&places, &[node]);
             steps.push(Step { nodes: vec![node], inputs, outputs, state: vec![], work: Work::Deferred(None), macs: 0 });
         }
         for step in &mut steps {
@@ -267,11 +267,15 @@ impl<'a> Context<'a> {
     }
 
     /// Lets the delegates claim and compile nodes whose shapes are known.
-    fn compile(&self, facts: &Facts, mut candidates: Vec<usize>) -> Result<Vec<Step>, RuntimeError> {
+    fn compile(&self, facts: &Facts, places: &[Place], mut candidates: Vec<usize>) -> Result<Vec<Step>, RuntimeError> {
         let mut steps = Vec::new();
         for delegate in self.delegates {
-            let view = self.graph_view(facts, &[], &candidates);
-            let claimed = delegate.claim(&view);
+            let view = self.graph_view(facts, &[], &candidates, places);
+            let mut claimed = delegate.claim(&view);
+            if self.preserve_all {
+                // What is inside of a partition has no memory.
+                claimed.retain(|nodes| nodes.len() == 1);
+            }
             let mut taken = Vec::new();
             for nodes in claimed {
                 if nodes.is_empty() || nodes.iter().any(|n| taken.contains(n) || candidates.binary_search(n).is_err()) {
@@ -300,7 +304,7 @@ impl<'a> Context<'a> {
         node: usize,
     ) -> Result<Box<dyn Kernel>, RuntimeError> {
         let candidates = [node];
-        let graph = self.graph_view(facts, known, &candidates);
+        let graph = self.graph_view(facts, known, &candidates, &[]);
         let nodes = &self.model.subgraphs[self.subgraph].nodes[node];
         let partition = Partition { graph: &graph, nodes: &candidates, inputs: &nodes.inputs, outputs: &nodes.outputs };
         let taker = self.delegates.iter().find(|delegate| !delegate.claim(&graph).is_empty());
@@ -313,6 +317,7 @@ impl<'a> Context<'a> {
         facts: &'v Facts,
         known: &'v [KnownData<'v>],
         candidates: &'v [usize],
+        places: &'v [Place],
     ) -> GraphView<'v> {
         GraphView {
             model: self.model,
@@ -322,6 +327,7 @@ impl<'a> Context<'a> {
             facts,
             known,
             candidates,
+            places,
         }
     }
 
@@ -331,7 +337,7 @@ impl<'a> Context<'a> {
         graph: &GraphView<'_>,
         nodes: &[usize],
     ) -> Result<Step, RuntimeError> {
-        let (inputs, outputs) = self.boundary(nodes);
+        let (inputs, outputs) = self.boundary(graph.places, nodes);
         let partition = Partition { graph, nodes, inputs: &inputs, outputs: &outputs };
         let kernel = delegate.compile(&partition).map_err(self.node_error(nodes[0]))?;
         let macs = nodes.iter().map(|&n| graph.op(n).zip(graph.view(n)).map_or(0, |(op, view)| op.macs(&view))).sum();
@@ -370,21 +376,24 @@ impl<'a> Context<'a> {
     }
 
     /// Tensors that cross a partition's border.
-    fn boundary(&self, nodes: &[usize]) -> (Vec<Option<TensorId>>, Vec<TensorId>) {
+    fn boundary(&self, places: &[Place], nodes: &[usize]) -> (Vec<Option<TensorId>>, Vec<TensorId>) {
         let graph = &self.model.subgraphs[self.subgraph];
         if let [node] = nodes {
             return (graph.nodes[*node].inputs.clone(), graph.nodes[*node].outputs.clone());
         }
+        let root = |id: TensorId| if let Place::Same(root) = places[id] { root } else { id };
+        let is_view = |node: &Node| node.outputs.iter().any(|&id| root(id) != id);
         let made: Vec<TensorId> = nodes.iter().flat_map(|&n| graph.nodes[n].outputs.iter().copied()).collect();
         let mut inputs = Vec::new();
         for id in nodes.iter().flat_map(|&n| graph.nodes[n].inputs.iter().flatten().copied()) {
-            if !made.contains(&id) && !inputs.contains(&Some(id)) {
+            if !made.contains(&root(id)) && !inputs.contains(&Some(id)) {
                 inputs.push(Some(id));
             }
         }
         let used_outside = |id: &TensorId| {
-            let others = graph.nodes.iter().enumerate().filter(|(i, _)| !nodes.contains(i));
-            graph.outputs.contains(id) || others.flat_map(|(_, n)| n.inputs.iter().flatten()).any(|used| used == id)
+            let others = graph.nodes.iter().enumerate().filter(|(i, n)| !nodes.contains(i) && !is_view(n));
+            let mut used = others.flat_map(|(_, n)| n.inputs.iter().flatten()).chain(&graph.outputs);
+            used.any(|&used| root(used) == *id)
         };
         let outputs = made.iter().copied().filter(used_outside).collect();
         (inputs, outputs)

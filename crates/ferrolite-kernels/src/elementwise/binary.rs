@@ -280,3 +280,30 @@ pub fn binary_f32(
         unsafe { run(op, (1, len), part(a), part(b), shared.at(start), range) };
     });
 }
+
+/// `out = clamp(op(out, other))`, or `op(other, out)` if `swapped`, on this thread; `other` may repeat as in [`binary_f32`].
+///
+/// # Panics
+/// If rows do not make up the output, the operand is too short, or its row does not divide the output's.
+pub fn binary_f32_inplace(
+    isa: Isa,
+    op: Binary,
+    swapped: bool,
+    rows: usize,
+    other: RowsF32<'_>,
+    out: &mut [f32],
+    range: (f32, f32),
+) {
+    if out.is_empty() {
+        return;
+    }
+    assert!(rows > 0 && out.len().is_multiple_of(rows), "{rows} rows in {}", out.len());
+    let width = out.len() / rows;
+    other.check(rows, width);
+    let to = out.as_mut_ptr();
+    let (all, other) = (Walk { at: to, len: width, step: width }, other.from(0, 0, width));
+    let (a, b) = if swapped { (other, all) } else { (all, other) };
+    // SAFETY: picked through an `Isa`; the operand was checked. What is read and written at one place are the same elements,
+    // and a vector is read before it is written.
+    unsafe { (pick(BINARY, isa).run)(op, (rows, width), a, b, to, range) };
+}

@@ -114,3 +114,17 @@ pub fn softmax_rows(pool: &ThreadPool, isa: Isa, x: &[f32], cols: usize, beta: f
 pub fn log_softmax_rows(pool: &ThreadPool, isa: Isa, x: &[f32], cols: usize, out: &mut [f32]) {
     each_row(pool, pick(LOG_SOFTMAX, isa).run, x, cols, 1.0, out);
 }
+
+/// As [`softmax_rows`], in place and on this thread.
+///
+/// # Panics
+/// If the length is no multiple of `cols`.
+pub fn softmax_rows_inplace(isa: Isa, x: &mut [f32], cols: usize, beta: f32) {
+    assert!(cols > 0 && x.len().is_multiple_of(cols), "rows of {cols} in {}", x.len());
+    let run = pick(SOFTMAX, isa).run;
+    for row in x.chunks_exact_mut(cols) {
+        let row = row.as_mut_ptr();
+        // SAFETY: picked through an `Isa`; the row is inside the slice, and a vector is read before it is written.
+        unsafe { run(row, row, cols, beta) };
+    }
+}

@@ -86,6 +86,10 @@ impl OpDef for Add {
         ]
     }
 
+    fn binary_f32(&self, node: &NodeView<'_>) -> Option<(Binary, (f32, f32))> {
+        Some((Binary::Add, finite_range(options(node).0).ok()?))
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule::BINARY)
     }
@@ -141,6 +145,10 @@ impl OpDef for Sub {
                 prepare: |node, _| vector::table2("sub_8bit_table", &Sub, node),
             },
         ]
+    }
+
+    fn binary_f32(&self, node: &NodeView<'_>) -> Option<(Binary, (f32, f32))> {
+        Some((Binary::Sub, finite_range(options(node).0).ok()?))
     }
 
     fn quantize(&self) -> Option<QuantRule> {

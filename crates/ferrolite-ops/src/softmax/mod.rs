@@ -15,6 +15,8 @@ use ferrolite_model::TensorType::{self, Int8, Int16, UInt8};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
+pub(crate) use reference::beta;
+
 /// SOFTMAX.
 pub struct Softmax;
 /// LOG_SOFTMAX.

@@ -2,6 +2,7 @@
 
 mod control_flow;
 mod cross_check;
+mod fused;
 mod hostile;
 mod inputs;
 mod mutations;
