@@ -6,7 +6,7 @@ use crate::quantize::QuantRule;
 use crate::session::Session;
 use crate::tensor::{Shape, TensorInfo, TensorMut, TensorRef};
 use crate::{OpError, ensure};
-use ferrolite_kernels::{ConvShape, Isa, ThreadPool};
+use ferrolite_kernels::{Binary, ConvShape, Isa, ThreadPool};
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, BuiltinOptions2, Bytes, Model, Node, OperatorCode, TensorType};
 use smallvec::SmallVec;
 use std::fmt;
@@ -307,6 +307,11 @@ pub trait OpDef: Send + Sync {
         &[]
     }
 
+    /// What a float32 node with two inputs computes element by element, and the bounds of its result: fused kernels ask.
+    fn binary_f32(&self, _node: &NodeView<'_>) -> Option<(Binary, (f32, f32))> {
+        None
+    }
+
     /// How post-training quantization treats the operator; `None` keeps it in float.
     fn quantize(&self) -> Option<QuantRule> {
         None
@@ -331,6 +336,12 @@ pub trait OpDef: Send + Sync {
     /// Whether every run in a session has the same result, although it is not of the inputs alone, so that the node is
     /// computed once, when it is planned: the handle of a variable.
     fn is_fixed(&self) -> bool {
+        false
+    }
+
+    /// Whether the outputs follow from the shapes of the inputs alone (SHAPE, RANK): then they are constants wherever the
+    /// shapes are known, and the reference kernel reads no input.
+    fn reads_shapes_only(&self) -> bool {
         false
     }
 

@@ -1,7 +1,7 @@
 //! The interpreter: a plan with its memory.
 
 use crate::delegate::Delegate;
-use crate::delegates::{Cpu, Reference};
+use crate::delegates::{Cpu, Fused, Reference};
 use crate::engine::Engine;
 use crate::graph::Graph;
 use crate::{Limits, Profile, RuntimeError};
@@ -40,7 +40,7 @@ impl Default for Options {
             threads: 1,
             limits: Limits::default(),
             catalog: Catalog::builtin(),
-            delegates: vec![Arc::new(Cpu), Arc::new(Reference)],
+            delegates: vec![Arc::new(Fused), Arc::new(Cpu), Arc::new(Reference)],
             isa: Isa::detect(),
             preserve_all: false,
             cache_bytes: 512 << 10,

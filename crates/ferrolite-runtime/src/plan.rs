@@ -6,7 +6,7 @@ use crate::facts::{Facts, KnownData, infer};
 use crate::{Limits, RuntimeError};
 use ferrolite_kernels::Isa;
 use ferrolite_kernels::ThreadPool;
-use ferrolite_model::{Bytes, Model, TensorId, TensorType};
+use ferrolite_model::{Bytes, Model, Node, TensorId, TensorType};
 use ferrolite_ops::op::{Callees, Io};
 use ferrolite_ops::tensor::OutputData;
 use ferrolite_ops::{
@@ -188,9 +188,9 @@ impl<'a> Context<'a> {
                 Fate::Deferred => deferred.push(index),
             }
         }
-        let mut steps = self.compile(facts, candidates)?;
+        let mut steps = self.compile(facts, &places, candidates)?;
         for node in deferred {
-            let (inputs, outputs) = self.boundary(&[node]);
+            let (inputs, outputs) = self.boundary(&places, &[node]);
             steps.push(Step::new(vec![node], inputs, outputs, Work::Deferred(None), 0));
         }
         for step in &mut steps {
@@ -215,7 +215,7 @@ impl<'a> Context<'a> {
         Ok(graph.outputs.iter().map(|&id| facts.shapes[id].clone()).collect())
     }
 
-    /// Infers one node's outputs and folds it if all its inputs are constants.
+    /// Infers one node's outputs and folds it if all that it reads is constant.
     fn examine(&self, facts: &mut Facts, index: usize) -> Result<Fate, RuntimeError> {
         let graph = &self.model.subgraphs[self.subgraph];
         let node = &graph.nodes[index];
@@ -235,8 +235,9 @@ impl<'a> Context<'a> {
         let is_constant = |id: &Option<TensorId>| id.is_none_or(|id| facts.constants[id].is_some());
         let sized = |id: TensorId| graph.tensors[id].ty.bits() > 0;
         let has_input = node.inputs.iter().any(Option::is_some);
+        let is_known = op.reads_shapes_only() || node.inputs.iter().all(is_constant);
         let is_foldable = has_input && op.is_foldable() || op.is_fixed();
-        if is_foldable && node.inputs.iter().all(is_constant) && node.outputs.iter().all(|&id| sized(id)) {
+        if is_known && is_foldable && node.outputs.iter().all(|&id| sized(id)) {
             let folded = match facts.view(self.model, self.subgraph, node, &[], None) {
                 Some(view) => self.fold(op, &view).map_err(&error)?,
                 None => return Ok(Fate::Deferred),
@@ -310,10 +311,19 @@ impl<'a> Context<'a> {
     }
 
     /// Lets the delegates claim and compile nodes whose shapes are known.
-    fn compile(&self, facts: &mut Facts, mut candidates: Vec<usize>) -> Result<Vec<Step>, RuntimeError> {
+    fn compile(
+        &self,
+        facts: &mut Facts,
+        places: &[Place],
+        mut candidates: Vec<usize>,
+    ) -> Result<Vec<Step>, RuntimeError> {
         let mut steps = Vec::new();
         for delegate in self.delegates {
-            let claimed = delegate.claim(&self.graph_view(facts, &[], &candidates));
+            let mut claimed = delegate.claim(&self.graph_view(facts, &[], &candidates, places));
+            if self.preserve_all {
+                // What is inside of a partition has no memory.
+                claimed.retain(|nodes| nodes.len() == 1);
+            }
             let mut taken = Vec::new();
             for nodes in claimed {
                 if nodes.is_empty() || nodes.iter().any(|n| taken.contains(n) || candidates.binary_search(n).is_err()) {
@@ -322,7 +332,8 @@ impl<'a> Context<'a> {
                         "delegate {name} claims nodes that are not free: {nodes:?}"
                     )));
                 }
-                let step = self.compile_partition(&**delegate, &self.graph_view(facts, &[], &candidates), &nodes)?;
+                let graph = self.graph_view(facts, &[], &candidates, places);
+                let step = self.compile_partition(&**delegate, &graph, &nodes)?;
                 self.drop_packed(facts, &step);
                 steps.push(step);
                 taken.extend(nodes);
@@ -344,7 +355,7 @@ impl<'a> Context<'a> {
         node: usize,
     ) -> Result<Box<dyn Kernel>, RuntimeError> {
         let candidates = [node];
-        let graph = self.graph_view(facts, known, &candidates);
+        let graph = self.graph_view(facts, known, &candidates, &[]);
         let nodes = &self.model.subgraphs[self.subgraph].nodes[node];
         let partition = Partition { graph: &graph, nodes: &candidates, inputs: &nodes.inputs, outputs: &nodes.outputs };
         let taker = self.delegates.iter().find(|delegate| !delegate.claim(&graph).is_empty());
@@ -357,6 +368,7 @@ impl<'a> Context<'a> {
         facts: &'v Facts,
         known: &'v [KnownData<'v>],
         candidates: &'v [usize],
+        places: &'v [Place],
     ) -> GraphView<'v> {
         GraphView {
             model: self.model,
@@ -366,6 +378,7 @@ impl<'a> Context<'a> {
             facts,
             known,
             candidates,
+            places,
         }
     }
 
@@ -375,7 +388,7 @@ impl<'a> Context<'a> {
         graph: &GraphView<'_>,
         nodes: &[usize],
     ) -> Result<Step, RuntimeError> {
-        let (inputs, outputs) = self.boundary(nodes);
+        let (inputs, outputs) = self.boundary(graph.places, nodes);
         let partition = Partition { graph, nodes, inputs: &inputs, outputs: &outputs };
         let kernel = delegate.compile(&partition).map_err(self.node_error(nodes[0]))?;
         // Most kernels have packed them by now.
@@ -431,21 +444,24 @@ impl<'a> Context<'a> {
     }
 
     /// Tensors that cross a partition's border.
-    fn boundary(&self, nodes: &[usize]) -> (Vec<Option<TensorId>>, Vec<TensorId>) {
+    fn boundary(&self, places: &[Place], nodes: &[usize]) -> (Vec<Option<TensorId>>, Vec<TensorId>) {
         let graph = &self.model.subgraphs[self.subgraph];
         if let [node] = nodes {
             return (graph.nodes[*node].inputs.clone(), graph.nodes[*node].outputs.clone());
         }
+        let root = |id: TensorId| if let Place::Same(root) = places[id] { root } else { id };
+        let is_view = |node: &Node| node.outputs.iter().any(|&id| root(id) != id);
         let made: Vec<TensorId> = nodes.iter().flat_map(|&n| graph.nodes[n].outputs.iter().copied()).collect();
         let mut inputs = Vec::new();
         for id in nodes.iter().flat_map(|&n| graph.nodes[n].inputs.iter().flatten().copied()) {
-            if !made.contains(&id) && !inputs.contains(&Some(id)) {
+            if !made.contains(&root(id)) && !inputs.contains(&Some(id)) {
                 inputs.push(Some(id));
             }
         }
         let used_outside = |id: &TensorId| {
-            let others = graph.nodes.iter().enumerate().filter(|(i, _)| !nodes.contains(i));
-            graph.outputs.contains(id) || others.flat_map(|(_, n)| n.inputs.iter().flatten()).any(|used| used == id)
+            let others = graph.nodes.iter().enumerate().filter(|(i, n)| !nodes.contains(i) && !is_view(n));
+            let mut used = others.flat_map(|(_, n)| n.inputs.iter().flatten()).chain(&graph.outputs);
+            used.any(|&used| root(used) == *id)
         };
         let outputs = made.iter().copied().filter(used_outside).collect();
         (inputs, outputs)

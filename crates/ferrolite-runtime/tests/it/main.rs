@@ -3,6 +3,7 @@
 mod bands;
 mod control_flow;
 mod cross_check;
+mod fused;
 mod hostile;
 mod inputs;
 mod mutations;
