@@ -30,7 +30,7 @@ mod transpose;
 
 pub use blockwise::BlockwiseI8;
 pub use conv_ordered::{ORDERED_PRODUCTS, OrderedConv};
-pub use depthwise::{DepthwiseI8, depthwise_conv2d_f32, depthwise_conv2d_i8};
+pub use depthwise::{DepthwiseI8, depthwise_conv2d_f32, depthwise_conv2d_i8, depthwise_packed_len, pack_depthwise_f32};
 pub use elementwise::{Add8Bit, Binary, Unary, add_8bit, binary_f32, softmax_rows, unary_f32, unary_f32_inplace};
 pub use fft::{FFT_LANES, FftLanes, rfft_lanes};
 pub use fpenv::{FlushDenormals, flush_denormals};
