@@ -32,7 +32,7 @@ mod transpose;
 pub use attention::{Attention, AttentionShape, Head, ScoreStep};
 pub use blockwise::BlockwiseI8;
 pub use conv_ordered::{ORDERED_PRODUCTS, OrderedConv};
-pub use depthwise::{DepthwiseI8, depthwise_conv2d_f32, depthwise_conv2d_i8};
+pub use depthwise::{DepthwiseI8, depthwise_conv2d_f32, depthwise_conv2d_i8, depthwise_packed_len, pack_depthwise_f32};
 pub use elementwise::{
     Add8Bit, Binary, RowsF32, Unary, add_8bit, binary_f32, log_softmax_rows, softmax_rows, unary_f32, unary_f32_inplace,
 };
