@@ -1,7 +1,8 @@
 //! CALL_ONCE: runs an initializer subgraph, the first time only.
 
 use crate::common::calls::{check_callee, subgraph};
-use crate::op::{InferResult, Kernel, NodeView, OpDef, OpId, reference};
+use crate::common::resource_cases;
+use crate::op::{Case, InferResult, Kernel, NodeView, OpDef, OpId, reference};
 use crate::{OpError, ensure};
 use ferrolite_model::BuiltinOperator;
 use smallvec::smallvec;
@@ -58,5 +59,9 @@ impl OpDef for CallOnce {
 
     fn is_foldable(&self) -> bool {
         false
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        resource_cases::call_once()
     }
 }

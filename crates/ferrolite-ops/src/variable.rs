@@ -1,7 +1,8 @@
 //! VAR_HANDLE, READ_VARIABLE and ASSIGN_VARIABLE: variables that live as long as the interpreter.
 
 use crate::common::calls::check_single;
-use crate::op::{InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
+use crate::common::resource_cases;
+use crate::op::{Case, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
 use crate::session::VariableName;
 use crate::{OpError, ensure};
 use ferrolite_model::{BuiltinOperator, TensorType};
@@ -61,6 +62,10 @@ impl OpDef for VarHandle {
     fn is_fixed(&self) -> bool {
         true
     }
+
+    fn cases(&self) -> Vec<Case> {
+        resource_cases::var_handle()
+    }
 }
 
 fn check_type(ty: TensorType) -> Result<(), OpError> {
@@ -98,6 +103,10 @@ impl OpDef for ReadVariable {
     fn is_foldable(&self) -> bool {
         false
     }
+
+    fn cases(&self) -> Vec<Case> {
+        resource_cases::variables(false)
+    }
 }
 
 impl OpDef for AssignVariable {
@@ -122,5 +131,9 @@ impl OpDef for AssignVariable {
 
     fn is_foldable(&self) -> bool {
         false
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        resource_cases::variables(true)
     }
 }

@@ -386,6 +386,6 @@ impl Context<'_> {
             band = band.div_ceil(2);
         }
         let work = Work::Planned { kernel: Box::new(chain), scratch: 0..0 };
-        Step { nodes, inputs, outputs: made.into_iter().last().into_iter().collect(), state: Vec::new(), work, macs }
+        Step::new(nodes, inputs, made.into_iter().last().into_iter().collect(), work, macs)
     }
 }

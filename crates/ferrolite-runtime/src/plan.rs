@@ -117,7 +117,7 @@ pub(crate) struct Slot {
 
 impl Step {
     /// A step whose state and places are still open.
-    fn new(
+    pub(crate) fn new(
         nodes: Vec<usize>,
         inputs: Vec<Option<TensorId>>,
         outputs: Vec<TensorId>,

@@ -133,7 +133,8 @@ impl DepthwiseI8 {
 /// packed for another kind of output.
 pub fn depthwise_conv2d_i8(pool: &ThreadPool, shape: &ConvShape, input: &[i8], filter: &DepthwiseI8, out: OutI8<'_>) {
     super::check(shape);
-    let of = ConvShape { batch: shape.batch, in_h: shape.in_h, out_h: shape.out_h, pad_top: shape.pad_top, ..filter.shape };
+    let of =
+        ConvShape { batch: shape.batch, in_h: shape.in_h, out_h: shape.out_h, pad_top: shape.pad_top, ..filter.shape };
     assert!(of == *shape, "filters packed for another convolution");
     let mut images: (&[f32], Option<&[i32]>) = (&[], None);
     enum Sink<'a> {
