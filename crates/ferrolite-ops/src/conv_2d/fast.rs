@@ -1,5 +1,6 @@
 //! Fast kernels: an implicit matrix product per group.
 
+use super::depthwise;
 use super::infer::{Problem, problem};
 use super::reference::linear;
 use crate::OpError;
@@ -8,8 +9,10 @@ use crate::common::wide;
 use crate::op::{FastKernel, NodeView};
 use ferrolite_kernels::ConvShape;
 
-/// One kernel for float, int8, uint8 and hybrid, and one for int16.
+/// The first is for groups of one channel; the second is one kernel for float, int8, uint8 and hybrid; the third is for
+/// int16.
 pub const FAST: &[FastKernel] = &[
+    FastKernel { name: "depthwise", supports: depthwise::supports, prepare: depthwise::prepare },
     FastKernel { name: "implicit_gemm", supports, prepare: |node, isa| plan(node)?.prepare(node, isa) },
     FastKernel {
         name: "implicit_gemm_int16",
