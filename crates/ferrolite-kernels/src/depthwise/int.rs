@@ -78,6 +78,7 @@ impl DepthwiseI8 {
                 saturates = multiplier.contains(&i32::MIN);
                 Kind::Requant
             }
+            ColumnsI8::Real { .. } => panic!("depthwise convolutions requantize in fixed point"),
             ColumnsI8::Float { scale, bias } => {
                 put(1, &mut scale.iter().map(|s| s.to_bits() as i32));
                 bias.into_iter().for_each(|b| put(2, &mut b.iter().map(|s| s.to_bits() as i32)));
