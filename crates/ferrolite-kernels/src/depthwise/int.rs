@@ -97,6 +97,7 @@ impl DepthwiseI8 {
                     && shift.iter().all(|s| *s <= 0);
                 Kind::Requant
             }
+            ColumnsI8::Real { .. } => panic!("depthwise convolutions requantize in fixed point"),
             ColumnsI8::Float { scale, bias } => {
                 put(2, &mut scale.iter().map(|s| s.to_bits() as i32));
                 bias.into_iter().for_each(|b| put(3, &mut b.iter().map(|s| s.to_bits() as i32)));

@@ -7,7 +7,7 @@
 //!
 //! Unsigned data: xor the bytes with 0x80 and take 128 off the zero point; this holds for activations and weights.
 //!
-//! A panel of a packed operand is four rows of `width` i32 ([`pack::HEADER`]), then for every tap its elements in groups of
+//! A panel of a packed operand is six rows of `width` i32 ([`pack::HEADER`]), then for every tap its elements in groups of
 //! four: `width` times 4 bytes. An incomplete group is filled with bytes that multiply by 0.
 #![allow(unsafe_code)]
 
@@ -135,7 +135,8 @@ pub enum OutI8<'a> {
         ldc: usize,
     },
     /// `clamp(multiply_by_quantized_multiplier(acc, multiplier[n], shift[n]) + zero_point, min, max)`. For operands packed
-    /// with [`ColumnsI8::Requant`].
+    /// with [`ColumnsI8::Requant`]; for those packed with [`ColumnsI8::Real`], `clamp(round(acc · factor[n]) + zero_point, min,
+    /// max)` in double precision, halves away from zero.
     I8 {
         /// The output.
         out: &'a mut [i8],
@@ -204,6 +205,10 @@ pub fn conv2d_i8(pool: &ThreadPool, shape: &ConvShape, input: &[i8], packed: Pac
     assert!((spec.taps, spec.kc) == shape.taps() && spec.n == shape.out_c, "filters packed for another convolution");
     if shape.rows() == 0 || shape.out_c == 0 {
         return;
+    }
+    if shape.is_matrix() {
+        let rows = Matrix::new(input, shape.rows(), spec.kc, shape.in_stride, spec.granule());
+        return multiply(pool, &rows, shape.rows(), packed, out);
     }
     let reach = spec.kc.next_multiple_of(spec.granule());
     let byte = |z: i32| i8::try_from(z).expect("zero point outside of i8");

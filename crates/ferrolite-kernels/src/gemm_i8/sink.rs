@@ -29,8 +29,9 @@ impl<'a> Panel<'a> {
 }
 
 /// What belongs to the rows of a tile.
+#[derive(Clone, Copy)]
 pub(super) struct Terms {
-    rows: usize,
+    pub(super) rows: usize,
     /// Added to every sum of a row, unless all are 0.
     add: Option<[i32; MAX_ROWS]>,
     zero: [i32; MAX_ROWS],
@@ -67,7 +68,7 @@ impl<'a> To<'a> {
             }
             OutI8::I8 { out, ldc, zero_point, min, max } => {
                 check(out.len(), ldc);
-                assert!(spec.kind == Kind::Requant, "operand packed without multipliers");
+                assert!(matches!(spec.kind, Kind::Requant | Kind::Real), "operand packed without multipliers");
                 assert!(-128 <= min && min <= max && max <= 127, "bounds of the output");
                 To::I8(Shared::new(out), ldc, Bytes { zero_point, min, max })
             }

@@ -67,6 +67,8 @@ pub enum Columns {
         /// Exponents.
         shift: Vec<i32>,
     },
+    /// Requantization in double precision: the factors.
+    Real(Vec<f64>),
     /// Scales to float.
     Float(Vec<f32>),
 }
@@ -88,6 +90,7 @@ impl Columns {
             Columns::Requant { multiplier, shift } => {
                 Columns::Requant { multiplier: multiplier[at..at + n].to_vec(), shift: shift[at..at + n].to_vec() }
             }
+            Columns::Real(factor) => Columns::Real(factor[at..at + n].to_vec()),
             Columns::Float(scale) => Columns::Float(scale[at..at + n].to_vec()),
         }
     }
@@ -98,6 +101,7 @@ impl Columns {
         match self {
             Columns::Raw => ColumnsI8::Raw { bias: int },
             Columns::Requant { multiplier, shift } => ColumnsI8::Requant { bias: int, multiplier, shift },
+            Columns::Real(factor) => ColumnsI8::Real { bias: int, factor },
             Columns::Float(scale) => ColumnsI8::Float { scale, bias: float },
         }
     }
