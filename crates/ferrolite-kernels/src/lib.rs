@@ -31,7 +31,9 @@ mod transpose;
 pub use blockwise::BlockwiseI8;
 pub use conv_ordered::{ORDERED_PRODUCTS, OrderedConv};
 pub use depthwise::{DepthwiseI8, depthwise_conv2d_f32, depthwise_conv2d_i8, depthwise_packed_len, pack_depthwise_f32};
-pub use elementwise::{Add8Bit, Binary, Unary, add_8bit, binary_f32, softmax_rows, unary_f32, unary_f32_inplace};
+pub use elementwise::{
+    Add8Bit, Binary, Mul8Bit, Unary, add_8bit, binary_f32, mul_8bit, softmax_rows, unary_f32, unary_f32_inplace,
+};
 pub use fft::{FFT_LANES, FftLanes, rfft_lanes};
 pub use fpenv::{FlushDenormals, flush_denormals};
 pub use gemm::{ConvShape, Layout};
@@ -40,7 +42,7 @@ pub use gemm_i8::{ColumnsI8, OutI8, PackI8, PackedI8, PackedI8Ref, conv2d_i8, ge
 pub use isa::{Isa, Level};
 pub use matvec::{matvec_f32, matvec_i8};
 pub use pool::ThreadPool;
-pub use pool2d::{avg_pool2d_f32, avg_pool2d_i8, max_pool2d_f32, max_pool2d_i8};
+pub use pool2d::{avg_pool2d_8bit, avg_pool2d_f32, max_pool2d_8bit, max_pool2d_f32};
 pub use quantize::{
     dequantize_i8_f32, f16_to_f32, f16_to_f32_scalar, lut_i8, min_max_f32, quantize_f32_i8, quantize_rows_asymmetric,
     quantize_rows_symmetric,

@@ -1,7 +1,7 @@
 //! Element by element over f32: unary and binary operations, clamping, softmax.
 #![allow(unsafe_code)]
 
-mod add_8bit;
+mod bytes;
 pub(crate) mod math;
 #[cfg(test)]
 mod tests;
@@ -12,7 +12,7 @@ use crate::pool::ThreadPool;
 use crate::simd::F32v;
 use std::ops::Range;
 
-pub use add_8bit::{Add8Bit, add_8bit};
+pub use bytes::{Add8Bit, Mul8Bit, add_8bit, mul_8bit};
 
 /// Elements below which another task is not worth waking a thread.
 pub(crate) const GRAIN: usize = 16 << 10;
