@@ -57,15 +57,19 @@ fn main() {
         let n = 100_000;
         let x: Vec<f32> = (0..n).map(|i| i as f32 / 1e4 - 5.0).collect();
         let (mut out, mut bytes) = (vec![0.0f32; n], vec![0i8; n]);
-        for op in [Unary::Exp, Unary::Logistic, Unary::Tanh, Unary::Clamp(0.0, 6.0), Unary::HardSwish] {
+        for op in [Unary::Exp, Unary::Logistic, Unary::Tanh, Unary::Gelu, Unary::Clamp(0.0, 6.0), Unary::HardSwish] {
             let t = best(|| unary_f32(pool, isa, op, &x, black_box(&mut out)));
             line(&format!("{op:?}"), t, n as f64, "G/s");
         }
         let y = x.clone();
-        let t = best(|| binary_f32(pool, isa, Binary::Add, &x, &y, black_box(&mut out), (0.0, 6.0)));
-        line("add + clamp", t, n as f64, "G/s");
-        let t = best(|| binary_f32(pool, isa, Binary::Add, &x, &y[..20], black_box(&mut out), (0.0, 6.0)));
-        line("add row of 20", t, n as f64, "G/s");
+        let all = RowsF32 { data: &x, len: 100, step: 100 };
+        for (name, len, step) in
+            [("add", 100, 100), ("add a row of 100", 100, 0), ("add rows of 1", 1, 1), ("add rows of 2", 2, 2)]
+        {
+            let other = RowsF32 { data: &y, len, step };
+            let t = best(|| binary_f32(pool, isa, Binary::Add, n / 100, all, other, black_box(&mut out), (0.0, 6.0)));
+            line(name, t, n as f64, "G/s");
+        }
         let t = best(|| softmax_rows(pool, isa, &x, 1000, 1.0, black_box(&mut out)));
         line("softmax of 1000", t, n as f64, "G/s");
         let t = best(|| quantize_f32_i8(pool, isa, &x, 0.1, 3, black_box(&mut bytes)));

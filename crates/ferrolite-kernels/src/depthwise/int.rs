@@ -129,11 +129,13 @@ impl DepthwiseI8 {
 /// not used either: scales and zero points are one per image, and replace that of the input, which has to be 0).
 ///
 /// # Panics
-/// If `shape` is another one than the filters were packed for (but for the batch), a slice is too short, or the filters were
+/// If `shape` is not the one that the filters were packed for, or a band of it (but for the batch), a slice is too short, or the filters were
 /// packed for another kind of output.
 pub fn depthwise_conv2d_i8(pool: &ThreadPool, shape: &ConvShape, input: &[i8], filter: &DepthwiseI8, out: OutI8<'_>) {
     super::check(shape);
-    assert!(ConvShape { batch: shape.batch, ..filter.shape } == *shape, "filters packed for another convolution");
+    let of =
+        ConvShape { batch: shape.batch, in_h: shape.in_h, out_h: shape.out_h, pad_top: shape.pad_top, ..filter.shape };
+    assert!(of == *shape, "filters packed for another convolution");
     let mut images: (&[f32], Option<&[i32]>) = (&[], None);
     enum Sink<'a> {
         Raw(Shared<'a, i32>),

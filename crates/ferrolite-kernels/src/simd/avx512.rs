@@ -77,6 +77,13 @@ impl F32v for F32x16 {
         F32x16(_mm512_fmadd_ps(self.0, b.0, c.0))
     }
     #[inline(always)]
+    unsafe fn recip(self) -> Self {
+        // An estimate of 14 bits, and a step of Newton's: a third of a division's time.
+        let y = _mm512_rcp14_ps(self.0);
+        let rest = _mm512_fnmadd_ps(self.0, y, _mm512_set1_ps(1.0));
+        F32x16(_mm512_fmadd_ps(y, rest, y))
+    }
+    #[inline(always)]
     unsafe fn sqrt(self) -> Self {
         F32x16(_mm512_sqrt_ps(self.0))
     }

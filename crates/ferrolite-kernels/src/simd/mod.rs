@@ -55,6 +55,12 @@ pub(crate) trait F32v: Copy {
     unsafe fn div(self, o: Self) -> Self;
     /// self · b + c, fused where the instruction set has it.
     unsafe fn fma(self, b: Self, c: Self) -> Self;
+    /// 1 / self where both are normal, to a unit in the last place.
+    #[inline(always)]
+    unsafe fn recip(self) -> Self {
+        // SAFETY: the contract of this trait.
+        unsafe { Self::splat(1.0).div(self) }
+    }
     /// The square root.
     unsafe fn sqrt(self) -> Self;
     /// The smaller one; `o` if either is NaN.

@@ -7,13 +7,15 @@ use crate::common::fast_linear::types_supported;
 use crate::common::linear::{Epilogue, Linear, Requant, channel_scales};
 use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::weights::constant;
-use crate::op::{FastKernel, Io, Kernel, NodeView};
+use crate::op::{Bands, FastKernel, Io, Kernel, NodeView, RowWindow};
 use crate::{OpError, ensure};
 use ferrolite_kernels::{
     ColumnsI8, ConvShape, DepthwiseI8, Isa, OutI8, depthwise_conv2d_f32, depthwise_conv2d_i8, depthwise_packed_len,
     pack_depthwise_f32, quantize_rows_asymmetric,
 };
 use ferrolite_model::TensorType::{Float32, UInt8};
+use std::borrow::Cow;
+use std::ops::Range;
 
 /// One kernel for float, int8, uint8 and hybrid.
 pub const FAST: &[FastKernel] = &[FastKernel { name: "direct", supports, prepare }];
@@ -50,8 +52,8 @@ fn prepare(node: &NodeView<'_>, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
         return Ok(Box::new(Float { name, isa, shape, range, packed }));
     }
     let unsigned = x.ty == UInt8;
-    let filter: Option<Vec<i8>> = if unsigned {
-        constant::<u8>(weights)?.map(|w| w.into_iter().map(|w| (w ^ 0x80) as i8).collect())
+    let filter: Option<Cow<'_, [i8]>> = if unsigned {
+        constant::<u8>(weights)?.map(|w| w.iter().map(|w| (w ^ 0x80) as i8).collect())
     } else {
         constant::<i8>(weights)?
     };
@@ -94,8 +96,8 @@ struct Float {
     packed: Option<Vec<f32>>,
 }
 
-impl Kernel for Float {
-    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+impl Float {
+    fn convolve(&self, io: &mut Io<'_>, shape: &ConvShape) -> Result<(), OpError> {
         let x = io.input(0)?.slice::<f32>()?;
         let (filter, bias) = (io.input(1)?, io.optional_input(2));
         let mut scratch = Scratch::new(&mut *io.scratch);
@@ -109,8 +111,18 @@ impl Kernel for Float {
             }
         };
         let out = io.outputs[0].slice::<f32>()?;
-        depthwise_conv2d_f32(io.pool, self.isa, &self.shape, x, packed, out, self.range);
+        depthwise_conv2d_f32(io.pool, self.isa, shape, x, packed, out, self.range);
         Ok(())
+    }
+}
+
+impl Kernel for Float {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        self.convolve(io, &self.shape)
+    }
+
+    fn bands(&self) -> Option<&dyn Bands> {
+        (self.shape.batch == 1).then_some(self)
     }
 
     fn scratch_bytes(&self) -> usize {
@@ -135,8 +147,8 @@ struct Bytes {
     inputs: usize,
 }
 
-impl Kernel for Bytes {
-    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+impl Bytes {
+    fn convolve(&self, io: &mut Io<'_>, shape: &ConvShape) -> Result<(), OpError> {
         let input = io.input(0)?;
         let mut scratch = Scratch::new(&mut *io.scratch);
         let Some(epilogue) = &self.epilogue else {
@@ -168,8 +180,19 @@ impl Kernel for Bytes {
             min: epilogue.range.0 - offset,
             max: epilogue.range.1 - offset,
         };
-        depthwise_conv2d_i8(io.pool, &self.shape, x, &self.packed, to);
+        depthwise_conv2d_i8(io.pool, shape, x, &self.packed, to);
         Ok(())
+    }
+}
+
+impl Kernel for Bytes {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        self.convolve(io, &self.shape)
+    }
+
+    fn bands(&self) -> Option<&dyn Bands> {
+        // Float activations are quantized by the range of the whole image.
+        (self.shape.batch == 1 && self.epilogue.is_some()).then_some(self)
     }
 
     fn scratch_bytes(&self) -> usize {
@@ -181,3 +204,18 @@ impl Kernel for Bytes {
         &self.name
     }
 }
+
+macro_rules! bands_of_shape {
+    ($($kernel:ty),*) => {$(
+        impl Bands for $kernel {
+            fn window(&self) -> RowWindow {
+                RowWindow::from(&self.shape)
+            }
+
+            fn run_rows(&self, io: &mut Io<'_>, rows: Range<usize>) -> Result<(), OpError> {
+                self.convolve(io, &self.shape.band(rows))
+            }
+        }
+    )*};
+}
+bands_of_shape!(Float, Bytes);
