@@ -32,7 +32,8 @@ pub use attention::{Attention, AttentionShape, Head, ScoreStep};
 pub use blockwise::BlockwiseI8;
 pub use depthwise::{DepthwiseI8, depthwise_conv2d_f32, depthwise_conv2d_i8, depthwise_packed_len, pack_depthwise_f32};
 pub use elementwise::{
-    Add8Bit, Binary, RowsF32, Unary, add_8bit, binary_f32, log_softmax_rows, softmax_rows, unary_f32, unary_f32_inplace,
+    Add8Bit, Binary, Mul8Bit, RowsF32, Unary, add_8bit, binary_f32, log_softmax_rows, mul_8bit, softmax_rows, unary_f32,
+    unary_f32_inplace,
 };
 pub use fft::{FFT_LANES, FftLanes, rfft_lanes};
 pub use fpenv::{FlushDenormals, flush_denormals};
@@ -43,7 +44,7 @@ pub use isa::{Isa, Level};
 pub use mem::AlignedBytes;
 pub use matvec::{matvec_f32, matvec_i8};
 pub use pool::ThreadPool;
-pub use pool2d::{avg_pool2d_f32, avg_pool2d_i8, max_pool2d_f32, max_pool2d_i8};
+pub use pool2d::{avg_pool2d_8bit, avg_pool2d_f32, max_pool2d_8bit, max_pool2d_f32};
 pub use quantize::{
     dequantize_i8_f32, f16_to_f32, f16_to_f32_scalar, lut_i8, min_max_f32, quantize_f32_i8, quantize_rows_asymmetric,
     quantize_rows_symmetric,
