@@ -8,8 +8,9 @@ use std::ops::Range;
 /// Column panels are taken in groups of about this many bytes, so that a group stays in the second-level cache while the rows
 /// stream past it.
 const GROUP_BYTES: usize = 512 << 10;
-/// Multiply-adds below which another task is not worth waking a thread.
-const TASK_MACS: usize = 100_000;
+/// Bytes of multiply-adds below which another task is not worth handing to a thread: a microsecond or more of work, in which
+/// a kernel takes about as many bytes whatever their type.
+const TASK_BYTES: usize = 600_000;
 
 /// The work of one product.
 pub(crate) struct Job {
@@ -55,7 +56,7 @@ pub(crate) fn drive<T: Pod>(pool: &ThreadPool, job: &Job, rows: &dyn Rows<T>, bl
     let tasks = if pool.threads() == 1 {
         1
     } else {
-        (job.m.saturating_mul(job.n).saturating_mul(k) / TASK_MACS).clamp(1, pool.threads() * 8)
+        (job.m.saturating_mul(job.n).saturating_mul(k * size_of::<T>()) / TASK_BYTES).clamp(1, pool.threads() * 8)
     };
     // Cut the greater operand: its parts are then read by one task each.
     let a_bytes = job.m * k * size_of::<T>();
