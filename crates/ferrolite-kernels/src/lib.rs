@@ -5,6 +5,7 @@
 //! per instruction set, from which dispatch and tests are derived.
 
 mod attention;
+mod batch;
 mod blockwise;
 mod conv_ordered;
 mod depthwise;
@@ -30,11 +31,13 @@ mod train;
 mod transpose;
 
 pub use attention::{Attention, AttentionShape, Head, ScoreStep};
+pub use batch::BatchGemmF32;
 pub use blockwise::BlockwiseI8;
 pub use conv_ordered::{ORDERED_PRODUCTS, OrderedConv};
 pub use depthwise::{DepthwiseI8, depthwise_conv2d_f32, depthwise_conv2d_i8};
 pub use elementwise::{
-    Add8Bit, Binary, RowsF32, Unary, add_8bit, binary_f32, log_softmax_rows, softmax_rows, unary_f32, unary_f32_inplace,
+    Add8Bit, Binary, RowsF32, Softmax8Bit, Unary, add_8bit, binary_f32, log_softmax_rows, softmax_rows, unary_f32,
+    unary_f32_inplace,
 };
 pub use fft::{FFT_LANES, FftLanes, rfft_lanes};
 pub use fpenv::{FlushDenormals, flush_denormals};
