@@ -39,12 +39,14 @@ fn main() {
             let mut out = vec![0.0; s.rows() * c + 16];
             let at = skip(&out);
             let out = &mut out[at..];
-            let t = best(|| depthwise_conv2d_f32(pool, isa, &s, x, f, None, black_box(out), (0.0, 6.0)));
+            let mut packed = vec![0.0; depthwise_packed_len(&s)];
+            pack_depthwise_f32(&s, f, None, &mut packed);
+            let t = best(|| depthwise_conv2d_f32(pool, isa, &s, x, &packed, black_box(out), (0.0, 6.0)));
             line(&format!("depthwise f32 {h}x{h}x{c} k{k} s{stride}"), t, macs, "Gop/s");
             let (x, f) = (vec![1i8; h * h * c], vec![2i8; k * k * c]);
             let (m, sh) = (vec![1 << 30; c], vec![-5; c]);
             let cols = ColumnsI8::Requant { bias: None, multiplier: &m, shift: &sh };
-            let packed = DepthwiseI8::pack(isa, &s, &f, 3, 0, cols);
+            let packed = DepthwiseI8::pack(isa, &s, &f, false, 3, 0, cols);
             let mut out = vec![0i8; s.rows() * c];
             let t = best(|| {
                 let o = OutI8::I8 { out: black_box(&mut out), ldc: c, zero_point: 0, min: -128, max: 127 };

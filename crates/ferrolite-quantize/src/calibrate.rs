@@ -100,6 +100,7 @@ impl Calibrator {
         // What is inside of a fused step could not be observed.
         options.delegates.retain(|delegate| delegate.name() != "fused");
         let catalog = options.catalog.clone();
+        let options = Options { cache_bytes: usize::MAX, ..options };
         let interpreter = Interpreter::with_options(model, options)?;
         let calibration = Calibration::empty(interpreter.model());
         Ok(Calibrator { interpreter, catalog, calibration })

@@ -1,5 +1,6 @@
 //! Integration tests of the runtime.
 
+mod bands;
 mod control_flow;
 mod cross_check;
 mod fused;
