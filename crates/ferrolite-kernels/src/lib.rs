@@ -5,6 +5,7 @@
 //! per instruction set, from which dispatch and tests are derived.
 
 mod attention;
+mod batch;
 mod blockwise;
 mod depthwise;
 mod elementwise;
@@ -29,10 +30,12 @@ mod train;
 mod transpose;
 
 pub use attention::{Attention, AttentionShape, Head, ScoreStep};
+pub use batch::BatchGemmF32;
 pub use blockwise::BlockwiseI8;
 pub use depthwise::{DepthwiseI8, depthwise_conv2d_f32, depthwise_conv2d_i8, depthwise_packed_len, pack_depthwise_f32};
 pub use elementwise::{
-    Add8Bit, Binary, Mul8Bit, RowsF32, Unary, add_8bit, binary_f32, log_softmax_rows, mul_8bit, softmax_rows, unary_f32,
+    Add8Bit, Binary, Mul8Bit, RowsF32, Softmax8Bit, Unary, add_8bit, binary_f32, log_softmax_rows, mul_8bit, softmax_rows,
+    unary_f32,
     unary_f32_inplace,
 };
 pub use fft::{FFT_LANES, FftLanes, rfft_lanes};

@@ -168,7 +168,7 @@ pub fn reduce_rows_f32(isa: Isa, fold: Fold, x: &[f32], acc: &mut [f32]) {
 
 /// Bytes of either sign.
 #[inline(always)]
-unsafe fn load_byte<V: I32v>(signed: bool, x: *const u8, n: usize) -> V {
+pub(crate) unsafe fn load_byte<V: I32v>(signed: bool, x: *const u8, n: usize) -> V {
     // SAFETY: `x` is good for `n <= N` bytes.
     unsafe {
         match (signed, n == V::N) {

@@ -5,6 +5,7 @@ mod binary;
 mod bytes;
 pub(crate) mod math;
 mod softmax;
+mod softmax_8bit;
 #[cfg(test)]
 mod tests;
 mod unary;
@@ -12,6 +13,7 @@ mod unary;
 pub use binary::{Binary, RowsF32, binary_f32, binary_f32_inplace};
 pub use bytes::{Add8Bit, Mul8Bit, add_8bit, mul_8bit};
 pub use softmax::{log_softmax_rows, softmax_rows, softmax_rows_inplace};
+pub use softmax_8bit::Softmax8Bit;
 pub use unary::{Unary, unary_f32, unary_f32_inplace};
 
 /// Elements below which another task is not worth waking a thread.
