@@ -16,6 +16,7 @@ mod gemm_i8;
 mod isa;
 mod matvec;
 mod mem;
+mod peak;
 pub mod pool;
 mod pool2d;
 mod quantize;
@@ -39,6 +40,7 @@ pub use gemm_f32::{EpilogueF32, PackF32, PackedF32, PackedF32Ref, conv2d_f32, ge
 pub use gemm_i8::{ColumnsI8, OutI8, PackI8, PackedI8, PackedI8Ref, conv2d_i8, gemm_i8, kernels_i8};
 pub use isa::{Isa, Level};
 pub use matvec::{matvec_f32, matvec_i8};
+pub use peak::{Peaks, peak_f32, peak_i8};
 pub use pool::ThreadPool;
 pub use pool2d::{avg_pool2d_f32, avg_pool2d_i8, max_pool2d_f32, max_pool2d_i8};
 pub use quantize::{
