@@ -140,6 +140,8 @@ type Dot = (usize, unsafe fn(i32) -> i32);
 /// Chains of the products of bytes that the integer kernels are made of.
 static DOT_I8: &[Variant<Dot>] = &[
     #[cfg(target_arch = "x86_64")]
+    Variant { name: "dot_i8_amx", isa: Level::Amx, run: (4 * 16 * 16 * 64, x86::amx) },
+    #[cfg(target_arch = "x86_64")]
     Variant { name: "dot_i8_avx512vnni", isa: Level::Avx512Vnni, run: (64 * DOT_CHAINS, x86::vnni) },
     #[cfg(target_arch = "x86_64")]
     Variant { name: "dot_i8_avx2", isa: Level::Avx2, run: (16 * DOT_CHAINS, x86::avx2) },
@@ -169,7 +171,33 @@ unsafe fn portable(x: i32) -> i32 {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{DOT_CHAINS, STEPS};
+    use crate::gemm_i8::amx::Tiles;
+    use std::arch::asm;
     use std::arch::x86_64::*;
+
+    /// Four tiles of sums are as many as two tiles of each operand make.
+    pub(super) unsafe fn amx(_: i32) -> i32 {
+        // SAFETY: the process may use AMX.
+        let tiles = unsafe { Tiles::new() };
+        // SAFETY: the tiles are configured; the compiler uses none of its own.
+        unsafe {
+            asm!(
+                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+                "tilezero tmm4", "tilezero tmm5", "tilezero tmm6", "tilezero tmm7",
+                "2:",
+                "tdpbssd tmm0, tmm4, tmm6",
+                "tdpbssd tmm1, tmm4, tmm7",
+                "tdpbssd tmm2, tmm5, tmm6",
+                "tdpbssd tmm3, tmm5, tmm7",
+                "dec {steps}",
+                "jnz 2b",
+                steps = inout(reg) STEPS => _,
+                options(nomem, nostack)
+            );
+        }
+        drop(tiles);
+        0
+    }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
     pub(super) fn vnni(x: i32) -> i32 {
