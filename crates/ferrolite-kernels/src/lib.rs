@@ -17,6 +17,7 @@ mod gemm_i8;
 mod isa;
 mod matvec;
 mod mem;
+mod peak;
 pub mod pool;
 mod pool2d;
 mod quantize;
@@ -46,6 +47,7 @@ pub use gemm_i8::{ColumnsI8, OutI8, PackI8, PackedI8, PackedI8Ref, conv2d_i8, ge
 pub use isa::{Isa, Level};
 pub use mem::AlignedBytes;
 pub use matvec::{matvec_f32, matvec_i8};
+pub use peak::{Peaks, peak_f32, peak_i8};
 pub use pool::ThreadPool;
 pub use pool2d::{avg_pool2d_8bit, avg_pool2d_f32, max_pool2d_8bit, max_pool2d_f32};
 pub use quantize::{
