@@ -4,6 +4,7 @@
 //! and a kernel is reached only through an [`Isa`], which proves that the CPU has it. Kernels lie in tables of variants, one row
 //! per instruction set, from which dispatch and tests are derived.
 
+mod attention;
 mod blockwise;
 mod conv_ordered;
 mod depthwise;
@@ -28,16 +29,20 @@ mod testutil;
 mod train;
 mod transpose;
 
+pub use attention::{Attention, AttentionShape, Head, ScoreStep};
 pub use blockwise::BlockwiseI8;
 pub use conv_ordered::{ORDERED_PRODUCTS, OrderedConv};
-pub use depthwise::{DepthwiseI8, depthwise_conv2d_f32, depthwise_conv2d_i8};
-pub use elementwise::{Add8Bit, Binary, Unary, add_8bit, binary_f32, softmax_rows, unary_f32, unary_f32_inplace};
+pub use depthwise::{DepthwiseI8, depthwise_conv2d_f32, depthwise_conv2d_i8, depthwise_packed_len, pack_depthwise_f32};
+pub use elementwise::{
+    Add8Bit, Binary, RowsF32, Unary, add_8bit, binary_f32, log_softmax_rows, softmax_rows, unary_f32, unary_f32_inplace,
+};
 pub use fft::{FFT_LANES, FftLanes, rfft_lanes};
 pub use fpenv::{FlushDenormals, flush_denormals};
 pub use gemm::{ConvShape, Layout};
 pub use gemm_f32::{EpilogueF32, PackF32, PackedF32, PackedF32Ref, conv2d_f32, gemm_f32, kernels_f32};
 pub use gemm_i8::{ColumnsI8, OutI8, PackI8, PackedI8, PackedI8Ref, conv2d_i8, gemm_i8, kernels_i8};
 pub use isa::{Isa, Level};
+pub use mem::AlignedBytes;
 pub use matvec::{matvec_f32, matvec_i8};
 pub use pool::ThreadPool;
 pub use pool2d::{avg_pool2d_f32, avg_pool2d_i8, max_pool2d_f32, max_pool2d_i8};

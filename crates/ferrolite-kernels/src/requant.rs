@@ -79,6 +79,84 @@ pub fn multiply_by_quantized_multiplier_i64(x: i64, multiplier: i32, shift: i32)
     (x.wrapping_mul(i64::from(reduced)).wrapping_add(round) >> total) as i32
 }
 
+/// A fixed-point multiplication as two single-precision ones, exact for whole ranges of accumulators.
+///
+/// For a multiplier of at least 0 and a shift of `-e`, e in 1..=14, both roundings of [`multiply_by_quantized_multiplier`] are
+/// one: with s = multiplier · 2^(-31 - e) and d = 2^(-1 - e) the result is ⌊s·x + 1/2 + d⌋ for x >= 0 and ⌊s·x + 1/2 - d⌋ for
+/// x < 0. That is (⌊y⌋ + 1) >> 1 for y = 2·s·x ± 2·d, and y rounded down to single precision has the same ⌊y⌋. Of 2·s the upper
+/// 24 bits are `high` and the others `low`, so that y = x · high + (x · low ± 2·d), where only the sum in brackets is rounded
+/// before the end; [`Pair::new`] shows that no accumulator is so near to a step that this error counts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Pair {
+    /// The upper bits of 2·s. Their power of two is 2·d.
+    pub(crate) high: f32,
+    /// The lower bits of 2·s.
+    pub(crate) low: f32,
+}
+
+/// Bits of the multiplier that `high` does not hold.
+const LOW_BITS: i32 = 7;
+
+impl Pair {
+    /// The pair that is exact for accumulators of magnitude up to `bound`, as far as clamping to bytes (with a zero point in
+    /// their range) can tell; `None` where there is none.
+    pub(crate) fn new(multiplier: i32, shift: i32, bound: i64) -> Option<Pair> {
+        if multiplier == 0 {
+            return Some(Pair { high: 0.0, low: 0.0 });
+        }
+        if !(1 << 30..=i32::MAX).contains(&multiplier) || !(-14..=-1).contains(&shift) {
+            return None;
+        }
+        let (m, e) = (multiplier as u64, -shift as u32);
+        let period = 1u64 << (31 + e);
+        // Beyond this one the result is out of reach of the bytes, and everything is monotone.
+        let last = (257 * period / m + 1).min(bound.unsigned_abs());
+        let low = m & ((1 << LOW_BITS) - 1);
+        if last >= 1 << 24 || bound >= 1 << 30 {
+            return None;
+        }
+        // Steps are where m·x (for x < 0: m·|x|) is `center` modulo `period`; `error` is a bound of the rounding in brackets.
+        let (center, error) = ((1u64 << (30 + e)) - (1 << 30), (1 << 6) + (last * low >> 24) + 1);
+        if low != 0 && first_in(m, period, (center - error.min(center), center + error), last).is_some() {
+            return None;
+        }
+        let unit = f32::from_bits((127 - 30 - e) << 23);
+        Some(Pair { high: (m - low) as f32 * unit, low: low as f32 * unit })
+    }
+
+    /// The multiplier and the shift again.
+    pub(crate) fn fixed(self) -> (i32, i32) {
+        if self.high == 0.0 {
+            return (0, 0);
+        }
+        let shift = (self.high.to_bits() >> 23) as i32 - 127;
+        let whole = |x: f32| (f64::from(x) * (30.0 - f64::from(shift)).exp2()) as i32;
+        (whole(self.high) + whole(self.low), shift)
+    }
+}
+
+/// The least x in 0..=`last` with `a·x mod m` in `lo..=hi`, for `a < m` and `lo <= hi < m`: Euclid's algorithm.
+fn first_in(a: u64, m: u64, (lo, hi): (u64, u64), last: u64) -> Option<u64> {
+    if lo == 0 {
+        return Some(0);
+    }
+    if a == 0 {
+        return None;
+    }
+    if 2 * a > m {
+        return first_in(m - a, m, (m - hi, m - lo), last);
+    }
+    let x = lo.div_ceil(a);
+    let x = if a * x <= hi {
+        x
+    } else {
+        // No multiple of a is in the range: it is y times round the circle, where a multiple of a is in m·y + (lo..=hi).
+        let y = first_in((a - m % a) % a, a, (lo % a, hi % a), a * last / m + 1)?;
+        (lo + m * y).div_ceil(a)
+    };
+    (x <= last).then_some(x)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,5 +203,53 @@ mod tests {
         assert_eq!(multiply_by_quantized_multiplier(3, 1 << 30, 0), 2);
         assert_eq!(multiply_by_quantized_multiplier_i64(1000, 1 << 30, 0), 500);
         assert_eq!(multiply_by_quantized_multiplier_i64(-1001, 1 << 30, 1), -1001);
+    }
+
+    #[test]
+    fn first_in_by_counting() {
+        let mut r = crate::testutil::Rng::new(8);
+        for _ in 0..3000 {
+            let m = r.usize(2, 400) as u64;
+            let (a, lo, last) = (u64::from(r.next()) % m, u64::from(r.next()) % m, u64::from(r.next()) % 600);
+            let hi = lo + u64::from(r.next()) % (m - lo);
+            let want = (0..=last).find(|x| (lo..=hi).contains(&(a * x % m)));
+            assert_eq!(first_in(a, m, (lo, hi), last), want, "{a} {m} {lo} {hi} {last}");
+        }
+    }
+
+    #[test]
+    fn pairs_are_exact() {
+        let mut r = crate::testutil::Rng::new(9);
+        let mut made = 0;
+        for i in 0..400 {
+            let multiplier = if i % 8 == 0 { 1 << 30 } else { r.range(1 << 30, i32::MAX) };
+            let (shift, bound) = (r.range(-14, 0), 1i64 << r.range(8, 26));
+            let Some(p) = Pair::new(multiplier, shift, bound) else { continue };
+            made += 1;
+            assert_eq!(p.fixed(), (multiplier, shift));
+            let step = (p.high.to_bits() & 0xFF80_0000) as i32;
+            let one = |x: i32| {
+                // In double precision: exact up to the rounding to single precision, which is done by hand.
+                let t = (f64::from(x) * f64::from(p.low) + f64::from(f32::from_bits(step as u32)).copysign(f64::from(x))) as f32;
+                let y = f64::from(x) * f64::from(p.high) + f64::from(t);
+                (y.floor() as i32 + 1) >> 1
+            };
+            let near = |x: i32, r: &mut crate::testutil::Rng| {
+                let x = (x + r.range(-2, 3)).clamp(-bound as i32, bound as i32);
+                let want = multiply_by_quantized_multiplier(x, multiplier, shift);
+                if want.abs() < 256 {
+                    assert_eq!(one(x), want, "{x} {multiplier} {shift}");
+                }
+            };
+            let period = f64::from(multiplier) / (31.0 - f64::from(shift)).exp2();
+            for q in -256..=256 {
+                near(((f64::from(q) - 0.5) / period) as i32, &mut r);
+            }
+            for _ in 0..200 {
+                let x = r.range(-bound as i32, bound as i32);
+                near(x, &mut r);
+            }
+        }
+        assert!(made > 300, "{made} of 400");
     }
 }

@@ -8,6 +8,8 @@ use ferrolite_model::BuiltinOperator;
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 /// CALL_ONCE.
 pub struct CallOnce;
@@ -38,13 +40,19 @@ impl OpDef for CallOnce {
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         let index = initializer(node)?;
+        // A kernel runs in one session.
+        let done = AtomicBool::new(false);
         reference(move |io| {
+            if done.load(Acquire) {
+                return Ok(());
+            }
             let state = io.session.resources().initializer(index);
             let mut has_run = state.lock().unwrap_or_else(PoisonError::into_inner);
             if !*has_run {
                 io.session.call(index, &mut [], &mut Vec::new())?;
                 *has_run = true;
             }
+            done.store(true, Release);
             Ok(())
         })
     }

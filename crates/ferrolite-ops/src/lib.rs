@@ -3,6 +3,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod attention;
 pub mod catalog;
 pub mod common;
 mod error;

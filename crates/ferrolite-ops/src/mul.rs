@@ -106,7 +106,7 @@ impl OpDef for Mul {
         &[
             FastKernel {
                 name: "mul_f32",
-                supports: vector::is_long_f32,
+                supports: vector::is_f32,
                 prepare: |node, isa| vector::binary("mul_f32", node, isa, Binary::Mul, finite_range(activation(node))?),
             },
             FastKernel {
@@ -115,6 +115,10 @@ impl OpDef for Mul {
                 prepare: |node, _| vector::table2("mul_8bit_table", &Mul, node),
             },
         ]
+    }
+
+    fn binary_f32(&self, node: &NodeView<'_>) -> Option<(Binary, (f32, f32))> {
+        Some((Binary::Mul, finite_range(activation(node)).ok()?))
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -8,7 +8,6 @@ use crate::{OpError, ensure};
 use ferrolite_model::{BuiltinOperator, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
-use std::sync::OnceLock;
 
 /// VAR_HANDLE: the handle of a variable by its name.
 pub struct VarHandle;
@@ -49,10 +48,8 @@ impl OpDef for VarHandle {
         };
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let name = VariableName { container: text(&options.container), shared_name: text(&options.shared_name) };
-        // A kernel runs in one session, whose handles do not change.
-        let known = OnceLock::new();
         reference(move |io| {
-            let handle = *known.get_or_init(|| io.session.resources().variable(&name));
+            let handle = io.session.resources().variable(&name);
             io.outputs[0].slice::<i32>()?.fill(handle);
             Ok(())
         })
@@ -60,6 +57,10 @@ impl OpDef for VarHandle {
 
     fn is_foldable(&self) -> bool {
         false
+    }
+
+    fn is_fixed(&self) -> bool {
+        true
     }
 
     fn cases(&self) -> Vec<Case> {

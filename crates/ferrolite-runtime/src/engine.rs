@@ -46,8 +46,10 @@ impl Engine {
             delegates: &self.options.delegates,
             isa: self.options.isa,
             pool: &self.pool,
+            resources: &self.resources,
             limits,
             preserve_all: self.options.preserve_all && self.depth == 0,
+            cache_bytes: self.options.cache_bytes,
             depth: self.depth,
             callees: CalleeShapes::default(),
         }

@@ -19,7 +19,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
     let time = Duration::try_from_secs_f64(args.seconds)
         .map_err(|_| Error::usage(format!("--seconds {} is not a time", args.seconds)))?;
     let start = Instant::now();
-    let model = files::read_model(&args.model)?;
+    let model = files::map_model(&args.model)?;
     let read_us = start.elapsed().as_secs_f64() * 1e6;
     let options = BenchOptions { time, runs: args.runs, profile: args.profile, ..BenchOptions::default() };
     let report = bench::bench(model, args.how.options(), &options)?;

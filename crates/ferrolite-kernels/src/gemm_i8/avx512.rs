@@ -5,7 +5,7 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::epilogue::{Bytes, Sums};
-use super::pack::{MULTIPLIER, SHIFT};
+use super::pack::{BIAS, COL_SUM, MULTIPLIER, SHIFT};
 use super::{Dots, QUAD};
 use crate::simd::prefetch;
 use std::arch::x86_64::*;
@@ -91,6 +91,82 @@ unsafe fn block<const MR: usize, const NV: usize>(d: &Dots) {
             }
             _mm512_storeu_si512(d.tile.add((r * NV + v) * 16).cast(), sum);
         }
+    }
+}
+
+/// See [`super::Micro::dots`]: 1 to 4 rows of activations plus 128 in one tap, weights as they are.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+pub(super) unsafe fn dots_flipped(rows: usize, d: &Dots) {
+    match (rows, d.vectors) {
+        (1, 1) => flipped::<1, 1, 4>(d),
+        (2, 1) => flipped::<2, 1, 4>(d),
+        (3, 1) => flipped::<3, 1, 2>(d),
+        (4, 1) => flipped::<4, 1, 2>(d),
+        (1, _) => flipped::<1, 2, 4>(d),
+        (2, _) => flipped::<2, 2, 4>(d),
+        (3, _) => flipped::<3, 2, 2>(d),
+        (4, _) => flipped::<4, 2, 2>(d),
+        _ => unreachable!("tile of {rows} rows"),
+    }
+}
+
+/// `WAYS` sums per result hide the latency.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn flipped<const MR: usize, const NV: usize, const WAYS: usize>(d: &Dots) {
+    let mut acc = [[[_mm512_setzero_si512(); NV]; MR]; WAYS];
+    for v in 0..NV {
+        let sums = _mm512_loadu_si512(d.start.add((NV * (COL_SUM - BIAS) + v) * 16).cast());
+        let start = _mm512_loadu_si512(d.start.add(v * 16).cast());
+        let start = _mm512_sub_epi32(start, _mm512_slli_epi32::<7>(sums));
+        for row in &mut acc[0] {
+            row[v] = start;
+        }
+    }
+    let mut a = [std::ptr::null::<i32>(); MR];
+    for (r, a) in a.iter_mut().enumerate() {
+        *a = *d.ptrs.add(r) as *const i32;
+    }
+    let mut b = d.panel;
+    let mut q = 0;
+    while q + WAYS <= d.quads {
+        for (i, acc) in acc.iter_mut().enumerate() {
+            for v in 0..NV {
+                let w = _mm512_loadu_si512(b.add((i * NV + v) * 16).cast());
+                for r in 0..MR {
+                    let x = _mm512_set1_epi32(a[r].add(q + i).read_unaligned());
+                    acc[r][v] = _mm512_dpbusd_epi32(acc[r][v], x, w);
+                }
+            }
+        }
+        b = b.add(WAYS * NV * 16);
+        q += WAYS;
+    }
+    while q < d.quads {
+        for v in 0..NV {
+            let w = _mm512_loadu_si512(b.add(v * 16).cast());
+            for r in 0..MR {
+                let x = _mm512_set1_epi32(a[r].add(q).read_unaligned());
+                acc[0][r][v] = _mm512_dpbusd_epi32(acc[0][r][v], x, w);
+            }
+        }
+        b = b.add(NV * 16);
+        q += 1;
+    }
+    for r in 0..MR {
+        for v in 0..NV {
+            let sum = acc[1..].iter().fold(acc[0][r][v], |sum, way| _mm512_add_epi32(sum, way[r][v]));
+            _mm512_storeu_si512(d.tile.add((r * NV + v) * 16).cast(), sum);
+        }
+    }
+}
+
+/// Copies `n` bytes in pieces of up to 64, each byte xor `flip`; up to 63 more may be read and written.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) unsafe fn copy_row(from: *const i8, to: *mut i8, n: usize, flip: i8) {
+    let flip = _mm512_set1_epi8(flip);
+    for i in (0..n).step_by(64) {
+        let x = _mm512_loadu_si512(from.add(i).cast());
+        _mm512_storeu_si512(to.add(i).cast(), _mm512_xor_si512(x, flip));
     }
 }
 
@@ -191,27 +267,148 @@ pub(crate) fn to_bytes(q: [__m512i; 4], zero: __m512i, min: __m512i, max: __m512
     // Saturating on the way to 16 and 8 bits changes nothing that the clamp would not.
     let lo = _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), zero);
     let hi = _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), zero);
+    interleaved(lo, hi, min, max)
+}
+
+/// Requantization of 16 columns by [`crate::requant::Pair`]s.
+#[derive(Clone, Copy)]
+pub(crate) struct Paired {
+    high: __m512,
+    low: __m512,
+    /// The powers of two of `high`.
+    step: __m512i,
+}
+
+impl Paired {
+    /// From the halves of pairs.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    pub(crate) fn new(high: __m512, low: __m512) -> Paired {
+        let exponent = _mm512_set1_epi32(0x7F80_0000);
+        Paired { high, low, step: _mm512_and_si512(_mm512_castps_si512(high), exponent) }
+    }
+
+    /// ⌊y⌋ for the sums `x`, of which [`halves_to_bytes`] makes results.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    pub(crate) fn apply(&self, x: __m512i) -> __m512i {
+        const DOWN: i32 = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
+        let x = _mm512_cvtepi32_ps(x);
+        // The sign of x, the other bits of the step.
+        let sign = _mm512_set1_epi32(i32::MIN);
+        let step = _mm512_ternarylogic_epi32::<0xEC>(_mm512_castps_si512(x), self.step, sign);
+        let rest = _mm512_fmadd_ps(x, self.low, _mm512_castsi512_ps(step));
+        _mm512_cvt_roundps_epi32::<DOWN>(_mm512_fmadd_round_ps::<DOWN>(x, self.high, rest))
+    }
+}
+
+/// Four vectors of halves to bytes, `(y + 1 + 2 · zero point) >> 1` clamped: 16 bytes of each in turn. `nudge` is 1 + 2 · zero
+/// point.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) fn halves_to_bytes(y: [__m512i; 4], nudge: __m512i, min: __m512i, max: __m512i) -> __m512i {
+    // Saturating on the way to 16 and 8 bits changes nothing that the clamp would not.
+    let lo = _mm512_srai_epi16::<1>(_mm512_adds_epi16(_mm512_packs_epi32(y[0], y[1]), nudge));
+    let hi = _mm512_srai_epi16::<1>(_mm512_adds_epi16(_mm512_packs_epi32(y[2], y[3]), nudge));
+    interleaved(lo, hi, min, max)
+}
+
+/// Two vectors of 16-bit numbers as `packs` makes them to bytes in order, clamped.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn interleaved(lo: __m512i, hi: __m512i, min: __m512i, max: __m512i) -> __m512i {
     let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     let bytes = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(lo, hi));
     _mm512_min_epi8(_mm512_max_epi8(bytes, min), max)
 }
 
+/// Sums of 16 columns to what [`ToBytes::bytes`] takes.
+trait ToBytes: Copy {
+    /// Of the parameters in two rows of a header.
+    unsafe fn new(p1: *const i32, p2: *const i32) -> Self;
+    unsafe fn sums(&self, x: __m512i) -> __m512i;
+    /// What a zero point is in 16 bits for `bytes`.
+    fn nudge(zero_point: i32) -> i32;
+    unsafe fn bytes(x: [__m512i; 4], nudge: __m512i, min: __m512i, max: __m512i) -> __m512i;
+}
+
+impl ToBytes for Requant {
+    #[inline(always)]
+    unsafe fn new(p1: *const i32, p2: *const i32) -> Self {
+        Requant::new(_mm512_loadu_si512(p1.cast()), _mm512_loadu_si512(p2.cast()))
+    }
+    #[inline(always)]
+    unsafe fn sums(&self, x: __m512i) -> __m512i {
+        self.apply(x)
+    }
+    #[inline(always)]
+    fn nudge(zero_point: i32) -> i32 {
+        zero_point
+    }
+    #[inline(always)]
+    unsafe fn bytes(x: [__m512i; 4], nudge: __m512i, min: __m512i, max: __m512i) -> __m512i {
+        to_bytes(x, nudge, min, max)
+    }
+}
+
+impl ToBytes for Paired {
+    #[inline(always)]
+    unsafe fn new(p1: *const i32, p2: *const i32) -> Self {
+        Paired::new(_mm512_loadu_ps(p1.cast()), _mm512_loadu_ps(p2.cast()))
+    }
+    #[inline(always)]
+    unsafe fn sums(&self, x: __m512i) -> __m512i {
+        self.apply(x)
+    }
+    #[inline(always)]
+    fn nudge(zero_point: i32) -> i32 {
+        2 * zero_point + 1
+    }
+    #[inline(always)]
+    unsafe fn bytes(x: [__m512i; 4], nudge: __m512i, min: __m512i, max: __m512i) -> __m512i {
+        halves_to_bytes(x, nudge, min, max)
+    }
+}
+
 /// The requantizing epilogue under the conditions of [`Requant`], for a zero point in the range of bytes.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 pub(super) unsafe fn requant_small(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: usize) {
-    if t.width == 16 { requant_rows::<1, 4>(t, p, out, ldc) } else { requant_rows::<2, 2>(t, p, out, ldc) }
+    requant::<Requant>(t, p, out, ldc);
 }
 
-/// `NV · R` = 4: R rows of NV vectors at once.
+/// The requantizing epilogue for a header with pairs, for a zero point in the range of bytes.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) unsafe fn requant_paired(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: usize) {
+    requant::<Paired>(t, p, out, ldc);
+}
+
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn requant_rows<const NV: usize, const R: usize>(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: usize) {
-    let header = |row: usize, v: usize| _mm512_loadu_si512(t.header.as_ptr().add(row * t.width + v * 16).cast());
-    let first = Requant::new(header(MULTIPLIER, 0), header(SHIFT, 0));
-    let columns = [first, if NV == 2 { Requant::new(header(MULTIPLIER, 1), header(SHIFT, 1)) } else { first }];
-    let zero = _mm512_set1_epi16(p.zero_point as i16);
+unsafe fn requant<T: ToBytes>(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: usize) {
+    match (t.width == 16, t.row_term.is_some()) {
+        (true, true) => requant_rows::<T, 1, 4, true>(t, p, out, ldc),
+        (true, false) => requant_rows::<T, 1, 4, false>(t, p, out, ldc),
+        (false, true) => requant_rows::<T, 2, 2, true>(t, p, out, ldc),
+        (false, false) => requant_rows::<T, 2, 2, false>(t, p, out, ldc),
+    }
+}
+
+/// `NV · R` = 4: R rows of NV vectors at once. `TERM`: rows have terms.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn requant_rows<T: ToBytes, const NV: usize, const R: usize, const TERM: bool>(
+    t: &Sums<'_>,
+    p: &Bytes,
+    out: *mut i8,
+    ldc: usize,
+) {
+    let header = |row: usize, v: usize| t.header.as_ptr().add(row * t.width + v * 16);
+    let first = T::new(header(MULTIPLIER, 0), header(SHIFT, 0));
+    let columns = [first, if NV == 2 { T::new(header(MULTIPLIER, 1), header(SHIFT, 1)) } else { first }];
+    let nudge = _mm512_set1_epi16(T::nudge(p.zero_point) as i16);
     let (min, max) = (_mm512_set1_epi8(p.min as i8), _mm512_set1_epi8(p.max as i8));
-    let rows = t.row_term.len();
+    let rows = t.rows;
+    let terms = t.row_term.map_or(std::ptr::null(), |t| t.as_ptr());
     let whole = t.cols == NV * 16;
     let mask = ((1u64 << t.cols) - 1) as u32;
     let tile = t.tile.as_ptr();
@@ -221,14 +418,15 @@ unsafe fn requant_rows<const NV: usize, const R: usize>(t: &Sums<'_>, p: &Bytes,
         for i in 0..R {
             // Rows past the end repeat the last one and are not stored.
             let row = (r + i).min(rows - 1);
-            let term = _mm512_set1_epi32(*t.row_term.as_ptr().add(row));
             for v in 0..NV {
-                let x = _mm512_loadu_si512(tile.add(row * t.width + v * 16).cast());
-                q[i * NV + v] = columns[v].apply(_mm512_add_epi32(x, term));
+                let mut x = _mm512_loadu_si512(tile.add(row * t.width + v * 16).cast());
+                if TERM {
+                    x = _mm512_add_epi32(x, _mm512_set1_epi32(*terms.add(row)));
+                }
+                q[i * NV + v] = columns[v].sums(x);
             }
         }
-        let bytes = to_bytes(q, zero, min, max);
-        let mut parts = [0i8; 64];
+        let bytes = T::bytes(q, nudge, min, max);
         if whole && r + R <= rows {
             if NV == 2 {
                 _mm256_storeu_si256(out.add(r * ldc).cast(), _mm512_castsi512_si256(bytes));
@@ -240,6 +438,7 @@ unsafe fn requant_rows<const NV: usize, const R: usize>(t: &Sums<'_>, p: &Bytes,
                 _mm_storeu_si128(out.add((r + 3) * ldc).cast(), _mm512_extracti32x4_epi32::<3>(bytes));
             }
         } else {
+            let mut parts = [0i8; 64];
             _mm512_storeu_si512(parts.as_mut_ptr().cast(), bytes);
             for i in 0..R.min(rows - r) {
                 let row = _mm256_maskz_loadu_epi8(mask, parts.as_ptr().add(i * NV * 16));

@@ -1,9 +1,10 @@
 //! From sums of products to outputs.
 #![allow(unsafe_code)]
 
+use super::MAX_ROWS;
 use super::pack::{COL_SUM, FLOAT_BIAS, MULTIPLIER, PackI8, SCALE, SHIFT};
 use crate::isa::{Isa, pick};
-use crate::requant;
+use crate::requant::{self, Pair};
 use crate::simd::{F32v, I32v, isa_table};
 
 /// A finished tile of sums, biases included, and what belongs to it.
@@ -15,11 +16,19 @@ pub(super) struct Sums<'a> {
     pub(super) cols: usize,
     /// The header of the panel, rows of `width`.
     pub(super) header: &'a [i32],
-    /// Added to every sum of a row; its length is the number of rows.
-    pub(super) row_term: &'a [i32],
+    pub(super) rows: usize,
+    /// Added to every sum of a row.
+    pub(super) row_term: Option<&'a [i32; MAX_ROWS]>,
     /// The zero point of a row, which multiplies the column sums.
-    pub(super) row_zero: &'a [i32; 16],
-    pub(super) row_scale: &'a [f32; 16],
+    pub(super) row_zero: &'a [i32; MAX_ROWS],
+    pub(super) row_scale: &'a [f32; MAX_ROWS],
+}
+
+impl Sums<'_> {
+    #[inline(always)]
+    fn term(&self, row: usize) -> i32 {
+        self.row_term.map_or(0, |t| t[row])
+    }
 }
 
 /// The parameters of the requantizing epilogue.
@@ -32,16 +41,18 @@ pub(super) struct Bytes {
 
 type Raw = unsafe fn(&Sums<'_>, *mut i32, usize);
 type ToBytes = unsafe fn(&Sums<'_>, &Bytes, *mut i8, usize);
-/// The pair of bounds comes with whether the column's scale is multiplied first.
-type ToFloat = unsafe fn(&Sums<'_>, bool, (bool, f32, f32), *mut f32, usize);
+type ToFloat = unsafe fn(&Sums<'_>, How, *mut f32, usize);
+/// Whether rows have zero points, whether sums and their products with zero points are exact in single precision
+/// ([`PackI8::narrow`]), and the bounds, with whether the column's scale is multiplied first.
+type How = (bool, bool, (bool, f32, f32));
 
 /// The epilogues whose vectors fit the tile of a kernel.
 pub(super) struct Finish {
     pub(super) raw: Raw,
     pub(super) float: ToFloat,
     bytes: ToBytes,
-    /// The shorter form under the conditions of [`PackI8::small`].
-    small: Option<ToBytes>,
+    /// The shorter forms under the conditions of [`PackI8::paired`] and of [`PackI8::small`].
+    short: Option<[ToBytes; 2]>,
 }
 
 impl Finish {
@@ -49,10 +60,11 @@ impl Finish {
     pub(super) fn new(isa: Isa, lanes: usize) -> Finish {
         let isa = if lanes < 16 { isa.at_most(crate::Level::Avx2) } else { isa };
         #[cfg(target_arch = "x86_64")]
-        let small = (isa.level() >= crate::Level::Avx512).then_some(super::avx512::requant_small as ToBytes);
+        let short = (isa.level() >= crate::Level::Avx512)
+            .then_some([super::avx512::requant_paired as ToBytes, super::avx512::requant_small as ToBytes]);
         #[cfg(not(target_arch = "x86_64"))]
-        let small = None;
-        Finish { raw: pick(RAW, isa).run, float: pick(FLOAT, isa).run, bytes: pick(BYTES, isa).run, small }
+        let short = None;
+        Finish { raw: pick(RAW, isa).run, float: pick(FLOAT, isa).run, bytes: pick(BYTES, isa).run, short }
     }
 
     /// Requantizes by the form that `spec` allows.
@@ -60,19 +72,28 @@ impl Finish {
     /// # Safety
     /// As the epilogue functions: `rows × cols` of `out` at distance `ldc` may be written.
     pub(super) unsafe fn bytes(&self, t: &Sums<'_>, spec: &PackI8, p: &Bytes, out: *mut i8, ldc: usize) {
-        if let (true, -128..=127, Some(small)) = (spec.small, p.zero_point, self.small) {
+        if let (-128..=127, Some([paired, small])) = (p.zero_point, self.short)
+            && (spec.paired || spec.small)
+        {
+            let short = if spec.paired { paired } else { small };
             // SAFETY: the caller's contract; `Finish::new` looked at the instruction set.
-            return unsafe { small(t, p, out, ldc) };
+            return unsafe { short(t, p, out, ldc) };
         }
-        if !spec.saturates {
+        if !spec.saturates && !spec.paired {
             // SAFETY: the caller's contract.
             return unsafe { (self.bytes)(t, p, out, ldc) };
         }
         let h = |row: usize, c: usize| t.header[row * t.width + c];
-        for r in 0..t.row_term.len() {
+        for r in 0..t.rows {
             for c in 0..t.cols {
-                let acc = t.tile[r * t.width + c].wrapping_add(t.row_term[r]);
-                let q = requant::multiply_by_quantized_multiplier(acc, h(MULTIPLIER, c), h(SHIFT, c));
+                let acc = t.tile[r * t.width + c].wrapping_add(t.term(r));
+                let (multiplier, shift) = if spec.paired {
+                    let bits = |row| f32::from_bits(h(row, c) as u32);
+                    Pair { high: bits(MULTIPLIER), low: bits(SHIFT) }.fixed()
+                } else {
+                    (h(MULTIPLIER, c), h(SHIFT, c))
+                };
+                let q = requant::multiply_by_quantized_multiplier(acc, multiplier, shift);
                 let q = q.wrapping_add(p.zero_point).clamp(p.min, p.max);
                 // SAFETY: the caller's contract.
                 unsafe { *out.add(r * ldc + c) = q as i8 };
@@ -87,8 +108,8 @@ unsafe fn raw<V: I32v>(t: &Sums<'_>, out: *mut i32, ldc: usize) {
         let n = (t.cols - c).min(V::N);
         // SAFETY: the header and the tile are multiples of the vector wide; the output is the caller's contract.
         unsafe {
-            for (r, &term) in t.row_term.iter().enumerate() {
-                let acc = V::load(t.tile[r * t.width + c..].as_ptr()).add(V::splat(term));
+            for r in 0..t.rows {
+                let acc = V::load(t.tile[r * t.width + c..].as_ptr()).add(V::splat(t.term(r)));
                 acc.store_n(out.add(r * ldc + c), n);
             }
         }
@@ -108,8 +129,8 @@ unsafe fn bytes<V: I32v>(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: usize) {
             let right = V::splat(0).sub(shift).max(V::splat(0));
             let (zero, min, max) = (V::splat(p.zero_point), V::splat(p.min), V::splat(p.max));
             let tile = t.tile.as_ptr().add(c);
-            for (r, &term) in t.row_term.iter().enumerate() {
-                let acc = V::load(tile.add(r * t.width)).add(V::splat(term));
+            for r in 0..t.rows {
+                let acc = V::load(tile.add(r * t.width)).add(V::splat(t.term(r)));
                 let q = acc.shl(left).high_mul(multiplier).shr_round(right).add(zero).max(min).min(max);
                 if n == V::N {
                     q.store_i8(out.add(r * ldc + c));
@@ -122,25 +143,58 @@ unsafe fn bytes<V: I32v>(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: usize) {
 }
 
 #[inline(always)]
-unsafe fn float<V: I32v>(t: &Sums<'_>, zeros: bool, how: (bool, f32, f32), out: *mut f32, ldc: usize) {
+unsafe fn float<V: I32v>(t: &Sums<'_>, how: How, out: *mut f32, ldc: usize) {
+    let (zeros, narrow, (_, lo, hi)) = how;
+    let free = lo == f32::NEG_INFINITY && hi == f32::INFINITY;
+    // SAFETY: the caller's contract.
+    unsafe {
+        match (zeros && narrow, free) {
+            (true, true) => float_columns::<V, true, true>(t, how, out, ldc),
+            (true, false) => float_columns::<V, true, false>(t, how, out, ldc),
+            (false, true) => float_columns::<V, false, true>(t, how, out, ldc),
+            (false, false) => float_columns::<V, false, false>(t, how, out, ldc),
+        }
+    }
+}
+
+/// With `EXACT` zero points are subtracted in single precision, which then has the same result; with `FREE` there are no bounds.
+#[inline(always)]
+unsafe fn float_columns<V: I32v, const EXACT: bool, const FREE: bool>(
+    t: &Sums<'_>,
+    (zeros, _, (columns_first, lo, hi)): How,
+    out: *mut f32,
+    ldc: usize,
+) {
     for c in (0..t.cols).step_by(V::N) {
         let n = (t.cols - c).min(V::N);
         // SAFETY: the header and the tile are multiples of the vector wide; the output is the caller's contract.
         unsafe {
             let header = t.header.as_ptr().add(c);
             let col_sum = V::load(header.add(COL_SUM * t.width));
+            let real_sum = col_sum.to_f32();
             let scale = V::load_f32(header.add(SCALE * t.width));
             let bias = V::load_f32(header.add(FLOAT_BIAS * t.width));
-            let (columns_first, lo, hi) = (how.0, V::F::splat(how.1), V::F::splat(how.2));
-            for (r, &term) in t.row_term.iter().enumerate() {
-                let mut acc = V::load(t.tile[r * t.width + c..].as_ptr()).add(V::splat(term));
-                if zeros {
-                    acc = acc.sub(V::splat(t.row_zero[r]).mul(col_sum));
+            let (lo, hi) = (V::F::splat(lo), V::F::splat(hi));
+            let tile = t.tile.as_ptr().add(c);
+            for r in 0..t.rows {
+                let mut acc = V::load(tile.add(r * t.width));
+                if t.row_term.is_some() {
+                    acc = acc.add(V::splat(t.term(r)));
                 }
-                let (acc, row) = (acc.to_f32(), V::F::splat(t.row_scale[r]));
+                let zero = t.row_zero[r];
+                let acc = if EXACT {
+                    V::F::splat(-(zero as f32)).fma(real_sum, acc.to_f32())
+                } else if zeros {
+                    acc.sub(V::splat(zero).mul(col_sum)).to_f32()
+                } else {
+                    acc.to_f32()
+                };
+                let row = V::F::splat(t.row_scale[r]);
                 let scaled = if columns_first { acc.mul(scale).mul(row) } else { acc.mul(row.mul(scale)) };
-                let x = scaled.add(bias).clamp(lo, hi);
-                x.store_n(out.add(r * ldc + c), n);
+                let x = scaled.add(bias);
+                let x = if FREE { x } else { x.clamp(lo, hi) };
+                let to = out.add(r * ldc + c);
+                if n == V::N { x.store(to) } else { x.store_n(to, n) }
             }
         }
     }
@@ -148,4 +202,4 @@ unsafe fn float<V: I32v>(t: &Sums<'_>, zeros: bool, how: (bool, f32, f32), out: 
 
 isa_table!(RAW = I "gemm_i8_raw" raw(t: &Sums<'_>, out: *mut i32, ldc: usize));
 isa_table!(BYTES = I "gemm_i8_requant" bytes(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: usize));
-isa_table!(FLOAT = I "gemm_i8_float" float(t: &Sums<'_>, zeros: bool, how: (bool, f32, f32), out: *mut f32, ldc: usize));
+isa_table!(FLOAT = I "gemm_i8_float" float(t: &Sums<'_>, how: How, out: *mut f32, ldc: usize));

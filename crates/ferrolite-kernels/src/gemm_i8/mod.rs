@@ -7,10 +7,12 @@
 //!
 //! Unsigned data: xor the bytes with 0x80 and take 128 off the zero point; this holds for activations and weights.
 //!
-//! A panel of a packed operand is four rows of `width` i32 ([`pack::Header`]), then for every tap its elements in groups of
+//! A panel of a packed operand is four rows of `width` i32 ([`pack::HEADER`]), then for every tap its elements in groups of
 //! four: `width` times 4 bytes. An incomplete group is filled with bytes that multiply by 0.
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -18,21 +20,28 @@ pub(crate) mod avx512;
 mod epilogue;
 mod pack;
 mod portable;
+mod sink;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 use crate::gemm::ConvShape;
 use crate::gemm::drive::{Block, Job, drive};
 use crate::gemm::rows::{Matrix, Rows, Windows};
 use crate::isa::{Isa, Level, Variant, pick};
-use crate::mem::{Shared, with_scratch};
+use crate::mem::with_scratch;
 use crate::pool::ThreadPool;
 pub use pack::{ColumnsI8, PackI8, PackedI8, PackedI8Ref};
+use sink::{Panel, Sink};
 
 /// Elements of depth that the inner block takes at once.
 pub(crate) const QUAD: usize = 4;
-/// The greatest tile in results.
-const MAX_TILE: usize = 14 * 32;
+/// Elements of depth that a tile takes at once.
+pub(crate) const UNIT: usize = 64;
+/// The greatest tile in rows and in results.
+const MAX_ROWS: usize = 32;
+const MAX_TILE: usize = MAX_ROWS * 32;
 
 /// The arguments of an inner block.
 pub(crate) struct Dots {
@@ -64,6 +73,9 @@ pub(crate) struct Micro {
     pub(crate) vectors: usize,
     /// Added to every weight byte when it is packed.
     pub(crate) offset: i32,
+    /// Whether products of more rows go by tiles: see [`tiles`]. The taps of a column are then packed without gaps, filled
+    /// up with zeros to a multiple of [`UNIT`].
+    pub(crate) tiles: bool,
     /// Sums of products of 1 to `mr` rows.
     pub(crate) dots: unsafe fn(rows: usize, &Dots),
     /// Sums of `kc` bytes per tap of `rows` rows.
@@ -80,20 +92,34 @@ impl Micro {
 pub(crate) static KERNELS: &[Variant<Micro>] = &[
     #[cfg(target_arch = "x86_64")]
     Variant {
+        name: "gemm_i8_32x32_amx",
+        isa: Level::Amx,
+        run: Micro {
+            mr: tiles::FEW,
+            lanes: 16,
+            vectors: 2,
+            offset: 0,
+            tiles: true,
+            dots: avx512::dots_flipped,
+            row_sums: avx512::row_sums,
+        },
+    },
+    #[cfg(target_arch = "x86_64")]
+    Variant {
         name: "gemm_i8_14x32_avx512vnni",
         isa: Level::Avx512Vnni,
-        run: Micro { mr: 14, lanes: 16, vectors: 2, offset: 128, dots: avx512::dots, row_sums: avx512::row_sums },
+        run: Micro { mr: 14, lanes: 16, vectors: 2, offset: 128, tiles: false, dots: avx512::dots, row_sums: avx512::row_sums },
     },
     #[cfg(target_arch = "x86_64")]
     Variant {
         name: "gemm_i8_6x8_avx2",
         isa: Level::Avx2,
-        run: Micro { mr: 6, lanes: 8, vectors: 1, offset: 0, dots: avx2::dots, row_sums: portable::row_sums },
+        run: Micro { mr: 6, lanes: 8, vectors: 1, offset: 0, tiles: false, dots: avx2::dots, row_sums: portable::row_sums },
     },
     Variant {
         name: "gemm_i8_4x8_portable",
         isa: Level::Portable,
-        run: Micro { mr: 4, lanes: 8, vectors: 1, offset: 0, dots: portable::dots, row_sums: portable::row_sums },
+        run: Micro { mr: 4, lanes: 8, vectors: 1, offset: 0, tiles: false, dots: portable::dots, row_sums: portable::row_sums },
     },
 ];
 
@@ -163,7 +189,7 @@ pub(crate) fn micro_for(isa: Isa) -> &'static Variant<Micro> {
 pub fn gemm_i8(pool: &ThreadPool, a: &[i8], m: usize, lda: usize, packed: PackedI8Ref<'_>, out: OutI8<'_>) {
     let spec = packed.spec;
     assert_eq!(spec.taps, 1, "packed for a convolution");
-    multiply(pool, &Matrix::new(a, m, spec.kc, lda, QUAD), m, packed, out);
+    multiply(pool, &Matrix::new(a, m, spec.kc, lda, spec.granule()), m, packed, out);
 }
 
 /// A 2-D convolution over NHWC with filters packed by [`PackI8::conv`]. Pixels outside the input count as the zero point of
@@ -179,7 +205,7 @@ pub fn conv2d_i8(pool: &ThreadPool, shape: &ConvShape, input: &[i8], packed: Pac
     if shape.rows() == 0 || shape.out_c == 0 {
         return;
     }
-    let reach = spec.kc.next_multiple_of(QUAD);
+    let reach = spec.kc.next_multiple_of(spec.granule());
     let byte = |z: i32| i8::try_from(z).expect("zero point outside of i8");
     with_scratch(|s| {
         let pad = match &out {
@@ -200,47 +226,8 @@ pub fn conv2d_i8(pool: &ThreadPool, shape: &ConvShape, input: &[i8], packed: Pac
                 pad
             }
         };
-        multiply(pool, &Windows::new(shape, input, pad, QUAD), shape.rows(), packed, out);
+        multiply(pool, &Windows::new(shape, input, pad, spec.granule()), shape.rows(), packed, out);
     });
-}
-
-/// The output of all tasks.
-enum Sink<'a> {
-    I32(Shared<'a, i32>, usize),
-    I8(Shared<'a, i8>, usize, epilogue::Bytes),
-    F32(Shared<'a, f32>, usize, &'a [f32], Option<&'a [i32]>, usize, (bool, f32, f32)),
-}
-
-impl<'a> Sink<'a> {
-    /// # Panics
-    /// If `out` is too short for `m` rows of `spec.n`, or belongs to another kind of packing.
-    fn new(out: OutI8<'a>, m: usize, spec: &PackI8) -> Sink<'a> {
-        let check = |len: usize, ldc: usize| {
-            assert!(ldc >= spec.n || m == 1, "output row stride {ldc} is less than {} columns", spec.n);
-            let span = (m - 1).checked_mul(ldc).and_then(|x| x.checked_add(spec.n));
-            assert!(span.is_some_and(|s| s <= len), "output too short");
-        };
-        match out {
-            OutI8::I32 { out, ldc } => {
-                check(out.len(), ldc);
-                Sink::I32(Shared::new(out), ldc)
-            }
-            OutI8::I8 { out, ldc, zero_point, min, max } => {
-                check(out.len(), ldc);
-                assert!(spec.kind == pack::Kind::Requant, "operand packed without multipliers");
-                assert!(-128 <= min && min <= max && max <= 127, "bounds of the output");
-                Sink::I8(Shared::new(out), ldc, epilogue::Bytes { zero_point, min, max })
-            }
-            OutI8::F32 { out, ldc, row_scale, row_zero_point, rows_per_scale, columns_first, min, max } => {
-                check(out.len(), ldc);
-                assert!(spec.kind == pack::Kind::Float, "operand packed without scales");
-                let groups = m.div_ceil(rows_per_scale.max(1));
-                assert!(rows_per_scale > 0 && row_scale.len() >= groups, "one scale per group of rows");
-                assert!(row_zero_point.is_none_or(|z| z.len() >= groups), "one zero point per group of rows");
-                Sink::F32(Shared::new(out), ldc, row_scale, row_zero_point, rows_per_scale, (columns_first, min, max))
-            }
-        }
-    }
 }
 
 fn multiply(pool: &ThreadPool, rows: &dyn Rows<i8>, m: usize, packed: PackedI8Ref<'_>, out: OutI8<'_>) {
@@ -250,7 +237,10 @@ fn multiply(pool: &ThreadPool, rows: &dyn Rows<i8>, m: usize, packed: PackedI8Re
     }
     let sink = Sink::new(out, m, &spec);
     let micro = spec.micro.run;
-    let finish = epilogue::Finish::new(spec.isa, micro.lanes);
+    #[cfg(target_arch = "x86_64")]
+    if micro.tiles {
+        return tiles::multiply(pool, rows, m, packed, &sink);
+    }
     let job = Job {
         m,
         mr: micro.mr,
@@ -260,73 +250,34 @@ fn multiply(pool: &ThreadPool, rows: &dyn Rows<i8>, m: usize, packed: PackedI8Re
         kc: spec.kc,
         n: spec.n,
     };
-    let correction = spec.zero_w.wrapping_add(micro.offset);
     drive(pool, &job, rows, &|b: Block<'_>| {
-        let mut row_term = [0i32; 16];
-        let mut row_zero = [0i32; 16];
-        let mut row_scale = [0f32; 16];
-        if correction != 0 {
-            // SAFETY: the kernel was picked through an `Isa`, and `Rows` gave addresses good for `kc` bytes.
-            unsafe { (micro.row_sums)(b.mr, &b.ptrs[..spec.taps * b.mr], spec.kc, &mut row_term) };
-            row_term.iter_mut().for_each(|t| *t = t.wrapping_mul(correction).wrapping_neg());
-        }
-        if let Sink::F32(_, _, scales, zeros, group, _) = &sink {
-            for r in 0..b.mr {
-                let g = (b.row + r) / group;
-                row_scale[r] = scales[g];
-                if let Some(z) = zeros {
-                    row_zero[r] = z[g];
-                    let k_za_zw = (spec.k() as i32).wrapping_mul(z[g]).wrapping_mul(spec.zero_w);
-                    row_term[r] = row_term[r].wrapping_add(k_za_zw);
-                }
-            }
-        }
-        let mut tile = Tile([0; MAX_TILE]);
+        let terms = sink.terms(&b.ptrs[..spec.taps * b.mr], b.row, b.mr);
+        let mut tile = std::mem::MaybeUninit::<Tile>::uninit();
         let first = b.panels.start;
         for p in b.panels {
-            let col = p * micro.nr();
-            let cols = (spec.n - col).min(micro.nr());
-            let panel = &packed.data[p * spec.panel_len()..];
-            let vectors = cols.div_ceil(micro.lanes);
-            let width = vectors * micro.lanes;
-            let (header, weights) = panel.split_at(pack::HEADER * width);
+            let panel = Panel::new(&packed, p);
             let dots = Dots {
                 ptrs: b.ptrs.as_ptr(),
                 ahead: if p == first { b.ahead } else { b.ptrs[0] } as *const u8,
                 taps: spec.taps,
                 quads: spec.kc.div_ceil(QUAD),
-                start: header[pack::BIAS * width..].as_ptr(),
-                panel: weights.as_ptr(),
-                vectors,
-                tile: tile.0.as_mut_ptr(),
+                start: panel.header[pack::BIAS * panel.width..].as_ptr(),
+                panel: panel.weights.as_ptr(),
+                vectors: panel.width / micro.lanes,
+                tile: tile.as_mut_ptr().cast(),
             };
             // SAFETY: the kernel was picked through an `Isa`; `Rows` gave addresses good for whole groups of four; the panel
-            // is complete (checked when the operand was made); the tile holds `mr · width <= MAX_TILE` sums.
-            unsafe { (micro.dots)(b.mr, &dots) };
-            let t = epilogue::Sums {
-                tile: &tile.0[..b.mr * width],
-                width,
-                cols,
-                header,
-                row_term: &row_term[..b.mr],
-                row_zero: &row_zero,
-                row_scale: &row_scale,
-            };
-            // SAFETY: rows and columns of the tile are inside the output by the check in `Sink::new`, and no other task
-            // writes them; the epilogue was picked through an `Isa`.
+            // is complete (checked when the operand was made); the tile has room for `mr · width <= MAX_TILE` sums, which the
+            // kernel writes. No other task writes these rows and columns of the output.
             unsafe {
-                match &sink {
-                    Sink::I32(out, ldc) => (finish.raw)(&t, out.at(b.row * ldc + col), *ldc),
-                    Sink::I8(out, ldc, bytes) => finish.bytes(&t, &spec, bytes, out.at(b.row * ldc + col), *ldc),
-                    Sink::F32(out, ldc, _, zeros, _, range) => {
-                        (finish.float)(&t, zeros.is_some(), *range, out.at(b.row * ldc + col), *ldc);
-                    }
-                }
+                (micro.dots)(b.mr, &dots);
+                let sums = std::slice::from_raw_parts(tile.as_ptr().cast::<i32>(), b.mr * panel.width);
+                sink.store(sums, &panel, b.row, &terms);
             }
         }
     });
 }
 
-/// Sums on a cache line.
+/// Room for sums on a cache line.
 #[repr(align(64))]
-struct Tile([i32; MAX_TILE]);
+struct Tile(#[expect(dead_code, reason = "used by address")] [i32; MAX_TILE]);

@@ -1,9 +1,11 @@
 //! Packing of the right operand, with what its columns need in the epilogue.
 
-use super::{Micro, QUAD, micro_for};
+use super::{Micro, QUAD, UNIT, micro_for};
 use crate::gemm::{ConvShape, Layout};
-use crate::isa::{Isa, Variant};
+use crate::isa::{Isa, Level, Variant};
 use crate::mem::AlignedVec;
+use crate::requant::Pair;
+use crate::transpose::{as_words, transpose_i32};
 
 /// Rows of the header of a panel.
 pub(super) const HEADER: usize = 4;
@@ -11,10 +13,10 @@ pub(super) const HEADER: usize = 4;
 pub(super) const BIAS: usize = 0;
 /// Sums of the weights of a column.
 pub(super) const COL_SUM: usize = 1;
-/// Multipliers, or bits of scales.
+/// Multipliers, bits of scales, or bits of [`Pair::high`].
 pub(super) const MULTIPLIER: usize = 2;
 pub(super) const SCALE: usize = 2;
-/// Shifts, or bits of float biases.
+/// Shifts, bits of float biases, or bits of [`Pair::low`].
 pub(super) const SHIFT: usize = 3;
 pub(super) const FLOAT_BIAS: usize = 3;
 
@@ -67,6 +69,10 @@ pub struct PackI8 {
     pub(super) saturates: bool,
     /// No multiplier is negative, no shift goes left and no accumulator reaches 2^30: shorter requantization is exact.
     pub(super) small: bool,
+    /// The header holds a [`Pair`] for every column.
+    pub(super) paired: bool,
+    /// Every |column sum · zero point of a row| is below 2^24, exact in single precision.
+    pub(super) narrow: bool,
 }
 
 impl PackI8 {
@@ -76,7 +82,7 @@ impl PackI8 {
     /// # Panics
     /// If the packed length overflows.
     pub fn new(isa: Isa, n: usize, taps: usize, kc: usize, input_zero_point: i32, weight_zero_point: i32) -> PackI8 {
-        let k = kc.checked_add(QUAD - 1).and_then(|k| k.checked_mul(taps)).and_then(|k| k.checked_add(4 * HEADER));
+        let k = kc.checked_add(UNIT - 1).and_then(|k| k.checked_mul(taps)).and_then(|k| k.checked_add(4 * HEADER));
         let len = k.and_then(|k| k.checked_mul(n.checked_add(64)?));
         assert!(len.is_some_and(|len| len <= isize::MAX as usize), "packed length overflows");
         let micro = micro_for(isa);
@@ -91,6 +97,8 @@ impl PackI8 {
             kind: Kind::Raw,
             saturates: false,
             small: false,
+            paired: false,
+            narrow: false,
         }
     }
 
@@ -121,7 +129,21 @@ impl PackI8 {
 
     /// i32 per column: the header and one per group of four.
     fn depth(&self) -> usize {
-        HEADER + self.taps * self.kc.div_ceil(QUAD)
+        HEADER
+            + match self.micro.run.tiles {
+                true => self.units() * UNIT / QUAD,
+                false => self.taps * self.kc.div_ceil(QUAD),
+            }
+    }
+
+    /// What a kernel rounds the bytes up to that it reads of a row.
+    pub(super) fn granule(&self) -> usize {
+        if self.micro.run.tiles { UNIT } else { QUAD }
+    }
+
+    /// Units of depth, at least one, where taps are packed without gaps.
+    pub(super) fn units(&self) -> usize {
+        self.k().div_ceil(UNIT).max(1)
     }
 
     /// i32 of a whole panel.
@@ -175,19 +197,43 @@ impl PackI8 {
         let reach =
             i64::from(self.zero_a).saturating_add(128).abs().max(i64::from(self.zero_a).saturating_sub(127).abs());
         let mut column = Vec::new();
+        let mut pairs = Vec::new();
+        spec.paired = kind == Kind::Requant && self.isa.level() >= Level::Avx512 && self.micro.run.lanes == 16;
+        spec.narrow = (self.zero_a, self.zero_w) == (0, 0);
         for p in 0..self.panels() {
             let (col, width) = (p * self.micro.run.nr(), self.width(p));
             let panel = &mut dst[p * self.panel_len()..][..width * self.depth()];
-            for c in 0..width.min(n - col) {
+            let cols = width.min(n - col);
+            // Whole groups of four are transposed as numbers of 32 bits.
+            let quads = match layout {
+                Layout::RowsOfK if self.kc % QUAD == 0 => as_words(&weights[col * k..][..cols * k]),
+                _ => None,
+            };
+            if let Some(quads) = quads {
+                let body = &mut panel[HEADER * width..];
+                transpose_i32(self.isa, quads, k / QUAD, cols, k / QUAD, body, width);
+                if self.micro.run.offset != 0 {
+                    let offset = i32::from_ne_bytes([self.micro.run.offset as u8; QUAD]);
+                    body.chunks_exact_mut(width).for_each(|row| row[..cols].iter_mut().for_each(|w| *w ^= offset));
+                }
+            }
+            for c in 0..cols {
                 let j = col + c;
                 let (len, from) = (panel.len(), HEADER * width + c);
                 let to = &mut panel[from.min(len)..];
                 let (sum, magnitude) = match layout {
-                    Layout::RowsOfK => self.pack_column(&weights[j * k..][..k], to, width),
+                    Layout::RowsOfK => {
+                        let weights = &weights[j * k..][..k];
+                        if quads.is_none() {
+                            self.pack_column(weights, to, width);
+                        }
+                        sums(weights)
+                    }
                     Layout::RowsOfN => {
                         column.clear();
                         column.extend(weights[j.min(weights.len())..].iter().step_by(n).take(k));
-                        self.pack_column(&column, to, width)
+                        self.pack_column(&column, to, width);
+                        sums(&column)
                     }
                 };
                 let mut set = |row: usize, value: i32| panel[row * width + c] = value;
@@ -203,25 +249,38 @@ impl PackI8 {
                         spec.small &= bound < 1 << 30;
                         set(MULTIPLIER, multiplier[j]);
                         set(SHIFT, shift[j].clamp(-31, 31));
+                        if spec.paired {
+                            let pair = Pair::new(multiplier[j], shift[j], bound);
+                            spec.paired = pair.is_some();
+                            pairs.extend(pair);
+                        }
                     }
                     ColumnsI8::Float { scale, bias } => {
                         set(BIAS, folded);
+                        spec.narrow &= magnitude < 1 << 17;
                         set(SCALE, scale[j].to_bits() as i32);
                         set(FLOAT_BIAS, bias.map_or(0.0, |b| b[j]).to_bits() as i32);
                     }
                 }
             }
         }
+        if spec.paired {
+            for (j, pair) in pairs.iter().enumerate() {
+                let (p, c) = (j / self.micro.run.nr(), j % self.micro.run.nr());
+                let panel = &mut dst[p * self.panel_len()..];
+                panel[MULTIPLIER * self.width(p) + c] = pair.high.to_bits() as i32;
+                panel[SHIFT * self.width(p) + c] = pair.low.to_bits() as i32;
+            }
+        }
         PackedI8Ref { spec, data: dst }
     }
 
-    /// Packs one column into groups `width` apart; the sum of its weights, and of their magnitudes.
-    fn pack_column(&self, w: &[i8], to: &mut [i32], width: usize) -> (i32, u32) {
+    /// Packs one column into groups `width` apart.
+    fn pack_column(&self, w: &[i8], to: &mut [i32], width: usize) {
         let offset = u32::from_ne_bytes([self.micro.run.offset as u8; QUAD]);
-        let sum = w.iter().fold(0i32, |s, x| s.wrapping_add(i32::from(*x)));
-        let magnitude = w.iter().fold(0u32, |s, x| s.saturating_add(u32::from(x.unsigned_abs())));
         let mut slots = to.iter_mut().step_by(width);
-        for tap in w.chunks_exact(self.kc.max(1)) {
+        let piece = if self.micro.run.tiles { w.len() } else { self.kc };
+        for tap in w.chunks_exact(piece.max(1)) {
             let groups = tap.chunks_exact(QUAD);
             let rest = groups.remainder();
             for (g, slot) in groups.zip(&mut slots) {
@@ -239,8 +298,23 @@ impl PackI8 {
                 *slot = i32::from_ne_bytes(bytes);
             }
         }
-        (sum, magnitude)
     }
+}
+
+/// The sum of weights, and of their magnitudes.
+fn sums(w: &[i8]) -> (i32, u32) {
+    // So many that sums of 16 bits hold them.
+    let parts = w.chunks(128).map(|part| {
+        let (mut sum, mut magnitude) = (0i16, 0u16);
+        for &w in part {
+            sum += i16::from(w);
+            magnitude += u16::from(w.unsigned_abs());
+        }
+        (sum, magnitude)
+    });
+    parts.fold((0, 0), |(sum, magnitude), part| {
+        (i32::wrapping_add(sum, part.0.into()), u32::saturating_add(magnitude, part.1.into()))
+    })
 }
 
 /// A packed right operand in borrowed memory.

@@ -1,5 +1,6 @@
 //! Fast kernels: an implicit matrix product per group; for small float filters, sums in the order of the reference.
 
+use super::depthwise;
 use super::infer::{Problem, options, problem};
 use super::reference::linear;
 use crate::common::activation::float_range;
@@ -10,10 +11,11 @@ use crate::{OpError, copy_elements};
 use ferrolite_kernels::{ConvShape, Isa, ORDERED_PRODUCTS, OrderedConv};
 use ferrolite_model::TensorType;
 
-/// The first is equal to the reference bit for bit; the second is one kernel for float, int8, uint8 and hybrid; the third
-/// is for int16.
+/// The first is equal to the reference bit for bit; the second is for groups of one channel; the third is one kernel for
+/// float, int8, uint8 and hybrid; the fourth is for int16.
 pub const FAST: &[FastKernel] = &[
     FastKernel { name: "ordered", supports: |node| ordered(node).is_ok_and(|o| o.is_some()), prepare: prepare_ordered },
+    FastKernel { name: "depthwise", supports: depthwise::supports, prepare: depthwise::prepare },
     FastKernel { name: "implicit_gemm", supports, prepare: |node, isa| plan(node)?.prepare(node, isa) },
     FastKernel {
         name: "implicit_gemm_int16",

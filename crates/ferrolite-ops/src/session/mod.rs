@@ -9,6 +9,7 @@ pub use tables::Table;
 use crate::OpError;
 use crate::tensor::{AlignedBytes, OutputData, Shape, TensorMut, TensorRef};
 use ferrolite_model::TensorType;
+use std::sync::Arc;
 
 /// What a running node may ask of the runtime.
 pub trait Session {
@@ -62,7 +63,14 @@ impl Argument<'_> {
 /// A session without subgraphs: for nodes that are computed alone, such as constants that are folded.
 #[derive(Default)]
 pub struct NoSession {
-    resources: Resources,
+    resources: Arc<Resources>,
+}
+
+impl NoSession {
+    /// With resources of a session to come.
+    pub fn new(resources: Arc<Resources>) -> NoSession {
+        NoSession { resources }
+    }
 }
 
 impl Session for NoSession {

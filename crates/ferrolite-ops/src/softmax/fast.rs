@@ -8,8 +8,8 @@ use crate::common::fixed_exp::{exp_on_negative, reciprocal};
 use crate::common::linear::per_tensor;
 use crate::common::parallel::for_items;
 use crate::common::requant::{rounding_divide_by_pot, saturating_rounding_doubling_high_mul};
-use crate::op::{FastKernel, Io, Kernel, NodeView};
-use ferrolite_kernels::{Isa, softmax_rows};
+use crate::op::{FastKernel, FnKernel, Io, Kernel, NodeView};
+use ferrolite_kernels::{Isa, log_softmax_rows, softmax_rows};
 use ferrolite_model::TensorType::{Float32, Int8, UInt8};
 
 /// Float, and int8 or uint8 to the same type.
@@ -17,6 +17,19 @@ pub const FAST: &[FastKernel] = &[
     FastKernel { name: "float", supports: |node| supports(node, true), prepare: float },
     FastKernel { name: "table", supports: |node| supports(node, false), prepare: table },
 ];
+
+/// LOG_SOFTMAX: float.
+pub const LOG_FAST: &[FastKernel] = &[FastKernel {
+    name: "float",
+    supports: |node| supports(node, true),
+    prepare: |node, isa| {
+        let depth = rows(node)?.1;
+        Ok(Box::new(FnKernel("log_softmax_f32", move |io: &mut Io<'_>| {
+            log_softmax_rows(io.pool, isa, io.input(0)?.slice()?, depth, io.outputs[0].slice()?);
+            Ok(())
+        })))
+    },
+}];
 
 fn supports(node: &NodeView<'_>, float: bool) -> bool {
     let (Ok(x), Ok(y), Ok((rows, depth))) = (node.input(0), node.output(0), rows(node)) else { return false };
