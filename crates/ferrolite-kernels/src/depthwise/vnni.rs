@@ -244,7 +244,7 @@ impl<'a> Piece<'a> {
         }
         let pair = |q: usize| {
             let half = |i: usize| _mm512_load_ps(data.add((i * 4 + q) * 16).cast());
-            Paired::new(half(2), half(3))
+            Paired::new(half(2), half(3), false)
         };
         let pairs = [pair(0), pair(1), pair(2), pair(3)];
         let mut x = 0;
