@@ -8,6 +8,13 @@ use std::ops::Range;
 /// Column panels are taken in groups of about this many bytes, so that a group stays in the second-level cache while the rows
 /// stream past it.
 const GROUP_BYTES: usize = 512 << 10;
+/// The same where the rows stay there too: smaller groups leave more of the weights to be fetched while others are used.
+const SMALL_GROUP_BYTES: usize = 128 << 10;
+/// Rows of so many bytes stay in the second-level cache.
+const ROWS_STAY_BYTES: usize = 768 << 10;
+/// Rows are cut rather than columns unless the weights take so many times their bytes: the next operator then finds on each
+/// thread the lines that the thread has written.
+const WEIGHTS_PER_ROWS: usize = 3;
 /// Bytes of multiply-adds below which another task is not worth handing to a thread: a microsecond or more of work, in which
 /// a kernel takes about as many bytes whatever their type.
 const TASK_BYTES: usize = 600_000;
@@ -58,16 +65,18 @@ pub(crate) fn drive<T: Pod>(pool: &ThreadPool, job: &Job, rows: &dyn Rows<T>, bl
     } else {
         (job.m.saturating_mul(job.n).saturating_mul(k * size_of::<T>()) / TASK_BYTES).clamp(1, pool.threads() * 8)
     };
-    // Cut the greater operand: its parts are then read by one task each.
-    let a_bytes = job.m * k * size_of::<T>();
-    let (row_tasks, col_tasks) = if a_bytes > job.panels * job.panel_bytes {
+    // What taps share counts once.
+    let (a_bytes, b_bytes) = (job.m * job.kc * size_of::<T>(), job.panels * job.panel_bytes);
+    let (row_tasks, col_tasks) = if b_bytes <= a_bytes.saturating_mul(WEIGHTS_PER_ROWS) {
         let r = blocks.min(tasks);
         (r, job.panels.min(tasks.div_ceil(r)))
     } else {
         let c = job.panels.min(tasks);
         (blocks.min(tasks.div_ceil(c)), c)
     };
-    let group = (GROUP_BYTES / job.panel_bytes.max(1)).max(1);
+    // Bytes are multiplied so fast that it would cost to find their rows more often.
+    let small = a_bytes <= ROWS_STAY_BYTES && size_of::<T>() > 1;
+    let group = (if small { SMALL_GROUP_BYTES } else { GROUP_BYTES } / job.panel_bytes.max(1)).max(1);
     let patch_len = rows.patch_len(job.mr);
     pool.run(row_tasks * col_tasks, &|task| {
         let mine = chunk(blocks, row_tasks, task / col_tasks);

@@ -83,6 +83,17 @@ pub enum BiasI8<'a> {
 }
 
 impl Columns {
+    /// The columns so many times, one after the other.
+    pub fn repeat(&self, times: usize) -> Columns {
+        match self {
+            Columns::Raw => Columns::Raw,
+            Columns::Requant { multiplier, shift } => {
+                Columns::Requant { multiplier: multiplier.repeat(times), shift: shift.repeat(times) }
+            }
+            Columns::Float(scales) => Columns::Float(scales.repeat(times)),
+        }
+    }
+
     /// The columns from `at` on, `n` of them.
     pub fn slice(&self, at: usize, n: usize) -> Columns {
         match self {
