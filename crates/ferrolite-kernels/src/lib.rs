@@ -28,7 +28,7 @@ mod testutil;
 mod train;
 mod transpose;
 
-pub use blockwise::BlockwiseI8;
+pub use blockwise::{BlockwiseI8, BlockwiseOut};
 pub use conv_ordered::{ORDERED_PRODUCTS, OrderedConv};
 pub use depthwise::{DepthwiseI8, depthwise_conv2d_f32, depthwise_conv2d_i8};
 pub use elementwise::{Add8Bit, Binary, Unary, add_8bit, binary_f32, softmax_rows, unary_f32, unary_f32_inplace};
