@@ -4,7 +4,7 @@
   litert_compare.py --ferrolite BINARY [--inputs N] [--default] PATH...
 
 A PATH is a file or a folder of .tflite files. Integer outputs have to be bit-identical to LiteRT's reference kernels
-(BUILTIN_REF); float outputs within 1e-5 of the largest absolute value (within 2e-3 where our reference kernels are).
+(BUILTIN_REF, or its builtin ones where there are none); float outputs within 1e-5 of the largest absolute value (within 2e-3 where our reference kernels are).
 --default compares with LiteRT's default kernels (XNNPACK) instead. Files that LiteRT cannot load (operators of our own) are skipped by name.
 Closes with `N passed, N failed, N skipped`.
 """
@@ -18,6 +18,8 @@ import tempfile
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from arrays import difference, random_input
 
 FLOAT_BOUND = 1e-5
 # For fast kernels of layers that quantize their activations, where the reference kernels keep to the other bound.
@@ -50,31 +52,26 @@ LITERT_WRONG = [
 MAGNIFIED = r"bidirectional_sequence_lstm__asymmetric_2_9_28_20_20_peephole_clip"
 
 
-def random_input(rng, detail):
-    """Floats in [-1, 1), narrow integers over their whole range, others small."""
-    shape, dtype = tuple(detail["shape"]), np.dtype(detail["dtype"])
-    if dtype.kind == "f":
-        return (rng.random_sample(shape) * 2 - 1).astype(dtype)
-    if dtype.kind == "b":
-        return rng.randint(0, 2, shape).astype(bool)
-    if dtype.kind in "iu" and dtype.itemsize <= 2:
-        info = np.iinfo(dtype)
-        return rng.randint(info.min, int(info.max) + 1, shape).astype(dtype)
-    if dtype.kind in "iu":
-        return rng.randint(0, 100, shape).astype(dtype)
-    raise NotImplementedError(f"inputs of type {dtype}")
-
-
 def peer(path, default):
-    kind = OpResolverType.AUTO if default else OpResolverType.BUILTIN_REF
-    interpreter = Interpreter(model_path=str(path), experimental_op_resolver_type=kind, num_threads=1)
-    interpreter.allocate_tensors()
-    return interpreter
+    """LiteRT's interpreter of a file; its builtin kernels where it has no reference kernel of an operator."""
+    kinds = [OpResolverType.BUILTIN_REF, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES]
+    for kind in [OpResolverType.AUTO] if default else kinds:
+        try:
+            interpreter = Interpreter(model_path=str(path), experimental_op_resolver_type=kind, num_threads=1)
+            interpreter.allocate_tensors()
+            return interpreter
+        except (ValueError, RuntimeError) as error:
+            failure = error
+            if "Didn't find op" not in str(error):
+                break
+    raise failure
 
 
 def ours(binary, path, inputs, folder, reference=False):
     command = [binary, "run", str(path), "--output", folder] + ["--reference"] * reference
     for i, x in enumerate(inputs):
+        if x.dtype.kind not in "fciub":
+            raise NotImplementedError(f"inputs of type {x.dtype}")
         name = os.path.join(folder, f"in_{i}.npy")
         np.save(name, x)
         command += ["--input", name]
@@ -86,28 +83,6 @@ def ours(binary, path, inputs, folder, reference=False):
     return [np.load(name) for name in names]
 
 
-def difference(got, want, bound):
-    """Why two outputs are not equal enough, or None."""
-    if got.shape != want.shape or got.dtype != want.dtype:
-        return f"{got.dtype}{got.shape}, not {want.dtype}{want.shape}"
-    if want.size == 0:
-        return None
-    if want.dtype.kind == "c":
-        # The two parts of each number.
-        real = np.empty(0, want.dtype).real.dtype
-        got, want = np.ascontiguousarray(got).view(real), np.ascontiguousarray(want).view(real)
-    if want.dtype.kind != "f":
-        wrong = int((got != want).sum())
-        return f"{wrong} of {want.size} elements differ" if wrong else None
-    got, want = got.astype(np.float64), want.astype(np.float64)
-    finite = np.isfinite(want)
-    if not np.array_equal(got[~finite], want[~finite], equal_nan=True):
-        return "infinities or NaNs differ"
-    largest = np.abs(want[finite]).max(initial=0)
-    error = np.abs(got[finite] - want[finite]).max(initial=0)
-    return f"off by {error / largest:.2g} of the largest" if error > bound * largest else None
-
-
 def check(binary, path, default, rounds):
     for seed in range(rounds):
         # A fresh one each time: random operators and variables go on from one invocation to the next.
@@ -115,7 +90,7 @@ def check(binary, path, default, rounds):
         rng = np.random.RandomState(seed)
         # Every run of ours starts from cleared variables.
         interpreter.reset_all_variables()
-        inputs = [random_input(rng, d) for d in interpreter.get_input_details()]
+        inputs = [random_input(rng, d["dtype"], d["shape"], 100) for d in interpreter.get_input_details()]
         for d, x in zip(interpreter.get_input_details(), inputs):
             interpreter.set_tensor(d["index"], x)
         interpreter.invoke()

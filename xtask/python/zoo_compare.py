@@ -20,6 +20,8 @@ import sys
 
 import numpy as np
 
+from arrays import difference, random_input, relative_error
+
 COSINE = 0.99999
 FLOAT_BOUND = 1e-4
 REFERENCE_BOUND = 1e-5
@@ -54,55 +56,9 @@ REFUSED_HERE = [
 ]
 
 
-def random_input(rng, detail, shape):
-    """Floats in [-1, 1), narrow integers over their whole range, others small (they are often indices)."""
-    dtype = np.dtype(detail["dtype"])
-    if dtype.kind == "f":
-        return (rng.random_sample(shape) * 2 - 1).astype(dtype)
-    if dtype.kind == "c":
-        return (rng.random_sample(shape) * 2 - 1 + 1j * rng.random_sample(shape)).astype(dtype)
-    if dtype.kind == "b":
-        return rng.randint(0, 2, shape).astype(bool)
-    if dtype.kind in "iu" and dtype.itemsize <= 2:
-        info = np.iinfo(dtype)
-        return rng.randint(info.min, int(info.max) + 1, shape).astype(dtype)
-    if dtype.kind in "iu":
-        return rng.randint(0, 3, shape).astype(dtype)
-    words = np.array([b"the quick brown fox", b"a", b"", b"hello world"], dtype=object)
-    return words[rng.randint(0, len(words), shape)]
-
-
-def difference(got, want):
-    """Why two outputs are not equal enough, or None."""
-    if got.shape != want.shape or got.dtype != want.dtype:
-        return f"{got.dtype}{got.shape}, not {want.dtype}{want.shape}"
-    if want.size == 0:
-        return None
-    if want.dtype.kind not in "fc":
-        wrong = int((got != want).sum())
-        return f"{wrong} of {want.size} elements differ" if wrong else None
-    wide = np.complex128 if want.dtype.kind == "c" else np.float64
-    got, want = got.astype(wide).ravel(), want.astype(wide).ravel()
-    finite = np.isfinite(want)
-    if not np.array_equal(got[~finite], want[~finite], equal_nan=True):
-        return "infinities or NaNs differ"
-    got, want = got[finite], want[finite]
-    largest = np.abs(want).max(initial=0)
-    error = np.abs(got - want).max(initial=0)
-    if error > FLOAT_BOUND * largest:
-        return f"off by {error / largest:.2g} of the largest" if largest else f"{error}, not 0"
-    norms = np.linalg.norm(got) * np.linalg.norm(want)
-    cosine = abs(np.vdot(got, want)) / norms if norms else 1.0
-    return f"cosine {cosine:.7f}" if cosine < COSINE else None
-
-
-def error_of(got, want):
-    """Largest difference of two float arrays relative to the largest value; infinite where they cannot be compared."""
-    if got.shape != want.shape or got.dtype != want.dtype or want.dtype.kind != "f":
-        return float("inf")
-    largest = np.abs(want).max(initial=0)
-    error = np.abs(got.astype(np.float64) - want).max(initial=0) / largest if largest else float("inf")
-    return error if np.isfinite(error) else float("inf")
+def random_inputs(rng, interpreter):
+    """An input for each that the interpreter has; wide integers, which are often indices, are small."""
+    return [random_input(rng, d["dtype"], d["shape"], 3) for d in interpreter.get_input_details()]
 
 
 def run(interpreter, feeds):
@@ -129,9 +85,7 @@ def worker(path, steps, alone):
     try:
         ours = ferrolite.Interpreter(model_path=path, num_threads=1)
         ours.allocate_tensors()
-        feeds = [
-            [random_input(rng, d, tuple(d["shape"])) for d in ours.get_input_details()] for _ in range(steps)
-        ]
+        feeds = [random_inputs(rng, ours) for _ in range(steps)]
         got, failure = run(ours, feeds), None
     except Exception as error:  # noqa: BLE001: any failure of one file is that file's result
         got, failure = None, error
@@ -146,9 +100,7 @@ def worker(path, steps, alone):
             peer = Peer(model_path=path, experimental_op_resolver_type=resolver, num_threads=1)
             peer.allocate_tensors()
             if feeds is None:
-                feeds = [
-                    [random_input(rng, d, tuple(d["shape"])) for d in peer.get_input_details()] for _ in range(steps)
-                ]
+                feeds = [random_inputs(rng, peer) for _ in range(steps)]
             want = run(peer, feeds)
         except Exception as error:  # noqa: BLE001
             peer_failure = error
@@ -160,7 +112,7 @@ def worker(path, steps, alone):
             if len(g) != len(w):
                 return report("failed", f"{len(g)} outputs, not {len(w)}")
             for i, (a, b) in enumerate(zip(g, w)):
-                why = difference(np.asarray(a), np.asarray(b))
+                why = difference(np.asarray(a), np.asarray(b), FLOAT_BOUND, COSINE)
                 if not why:
                     continue
                 where = f"step {step}, output {i}: {why}"
@@ -169,9 +121,9 @@ def worker(path, steps, alone):
                     reference = ferrolite.Interpreter(model_path=path, experimental_op_resolver_type=kind)
                     reference.allocate_tensors()
                     reference = run(reference, feeds)
-                own = error_of(reference[step][i], b)
+                own = relative_error(reference[step][i], b)
                 known = any(text in path for text, _ in MAGNIFIES)
-                if (own > REFERENCE_BOUND and not known) or error_of(a, b) > MAGNIFIED_BOUND:
+                if (own > REFERENCE_BOUND and not known) or relative_error(a, b) > MAGNIFIED_BOUND:
                     return report("failed", f"{where}; the reference kernels are off by {own:.2g}")
                 note = f"{where}; the reference kernels are off by {own:.2g}"
         return report("passed", note)

@@ -34,9 +34,8 @@ pub(crate) fn bench_train(args: &[&str]) -> Result<(), String> {
     println!("ferrolite:");
     let example = ["run", "--quiet", "--release", "--package", "ferrolite-train", "--example", "fashion_mnist", "--"];
     let ours = epochs_of(cargo(&example).args([data, "--epochs", epochs, "--batch", batch]))?;
-    // The CPU-only build exists for x86-64 Linux; elsewhere `tensorflow` is that.
-    let package = if cfg!(all(target_os = "linux", target_arch = "x86_64")) { "tensorflow-cpu" } else { "tensorflow" };
-    let python = python::with_packages(&[package]).map_err(|e| format!("Keras cannot be compared with: {e}"))?;
+    let python =
+        python::with_packages(&[python::TENSORFLOW]).map_err(|e| format!("Keras cannot be compared with: {e}"))?;
     println!("Keras:");
     let keras = epochs_of(command(python, &["xtask/python/keras_train.py", data, epochs, batch]))?;
 

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench_compare;
 mod bench_train;
 mod codegen;
 mod layers;
@@ -21,6 +22,8 @@ cargo xtask <command>
   litert               compare every generated case and quickstart's files with LiteRT
   zoo                  compare real models with LiteRT
   wheel                build the Python wheel and install it into .venv
+  bench compare        time side by side with LiteRT and OpenVINO (--help: options)
+  bench models         build networks of Keras to compare with, in float, dynamic range, float16 and int8
   bench train          epoch time side by side with Keras
   help                 this text
 ";
@@ -36,6 +39,8 @@ fn main() -> ExitCode {
         ["litert"] => test::litert_alone(),
         ["zoo"] => test::zoo_alone(),
         ["wheel"] => wheel::wheel(),
+        ["bench", "compare", rest @ ..] => bench_compare::bench_compare(rest),
+        ["bench", "models", rest @ ..] => bench_compare::bench_models(rest),
         ["bench", "train", rest @ ..] => bench_train::bench_train(rest),
         ["help" | "--help" | "-h"] | [] => {
             print!("{HELP}");
@@ -56,6 +61,11 @@ fn main() -> ExitCode {
 fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest).to_owned()
+}
+
+/// Where cargo builds.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
 /// A command that runs in the checkout's root.

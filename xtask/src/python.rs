@@ -1,19 +1,27 @@
-//! The checkout's own Python environment, `.venv`.
+//! Python environments: the checkout's own, `.venv`, and others for what is large.
 
 use crate::{command, root, run};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// The environment's Python with these packages installed; an error says why it cannot be had (no Python, no network).
+/// TensorFlow without its GPU part: a build of its own for x86-64 Linux; elsewhere `tensorflow` is that.
+pub(crate) const TENSORFLOW: &str =
+    if cfg!(all(target_os = "linux", target_arch = "x86_64")) { "tensorflow-cpu" } else { "tensorflow" };
+
+/// The Python of `.venv` with these packages installed; an error says why it cannot be had (no Python, no network).
 pub(crate) fn with_packages(packages: &[&str]) -> Result<PathBuf, String> {
-    let venv = root().join(".venv");
+    environment(&root().join(".venv"), packages)
+}
+
+/// The Python of an environment, which is made where there is none, with these packages installed.
+pub(crate) fn environment(venv: &Path, packages: &[&str]) -> Result<PathBuf, String> {
     let bin = if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" };
     let python = venv.join(bin);
     if !python.exists() {
         let base = if cfg!(windows) { "python" } else { "python3" };
-        let create = command(base, &["-m", "venv", ".venv"]).output().map_err(|e| format!("{base}: {e}"))?;
+        let create = command(base, &["-m", "venv"]).arg(venv).output().map_err(|e| format!("{base}: {e}"))?;
         if !create.status.success() {
             // A half-made environment would be taken for a good one next time.
-            let _ = std::fs::remove_dir_all(&venv);
+            let _ = std::fs::remove_dir_all(venv);
             return Err(format!("{base} -m venv failed: {}", String::from_utf8_lossy(&create.stderr).trim()));
         }
     }

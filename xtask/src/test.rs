@@ -1,8 +1,8 @@
 //! `cargo xtask test`: everything that has to hold, with one closing count.
 
-use crate::{cargo, codegen, command, layers, python, root, run, wheel};
+use crate::{bench_compare, cargo, codegen, command, layers, python, root, run, target, wheel};
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Passed, failed and skipped checks.
@@ -138,7 +138,7 @@ pub(crate) fn zoo_alone() -> Result<(), String> {
 
 /// Runs real models here and in LiteRT, where there are any.
 fn zoo(tally: &mut Tally, python: &Path) {
-    let dir = std::env::var_os("FERROLITE_ZOO").map_or_else(|| root().join("../shared/zoo"), PathBuf::from);
+    let dir = bench_compare::zoo_dir();
     if !dir.join("manifest.json").exists() {
         return tally.skip("real models against LiteRT", "no zoo: neither FERROLITE_ZOO nor ../shared/zoo");
     }
@@ -161,7 +161,7 @@ fn format() -> Result<(), String> {
 
 /// Writes generated cases and quickstart's models, and has a Python script run each here and in LiteRT.
 fn litert(tally: &mut Tally, python: &Path) {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir));
+    let target = target();
     let out = target.join("litert");
     let _ = std::fs::remove_dir_all(&out);
     let cases = out.join("cases");

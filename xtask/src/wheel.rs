@@ -1,6 +1,6 @@
 //! The Python wheel: built by maturin, installed into the checkout's environment, tested there.
 
-use crate::{command, python, root, run};
+use crate::{command, python, run, target};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -31,8 +31,7 @@ pub(crate) fn pytest(python: &Path) -> Result<Command, String> {
 
 /// Builds the wheel and installs it; the path of the wheel.
 pub(crate) fn build(python: &Path) -> Result<PathBuf, String> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir));
-    let out = target.join("wheels");
+    let out = target().join("wheels");
     let _ = std::fs::remove_dir_all(&out);
     let mut maturin = command(python, &["-m", "maturin", "build", "--quiet", "--release", "--manifest-path", MANIFEST]);
     run(maturin.arg("--out").arg(&out).arg("--interpreter").arg(python))?;

@@ -39,12 +39,14 @@ fn main() {
             let mut out = vec![0.0; s.rows() * c + 16];
             let at = skip(&out);
             let out = &mut out[at..];
-            let t = best(|| depthwise_conv2d_f32(pool, isa, &s, x, f, None, black_box(out), (0.0, 6.0)));
+            let mut packed = vec![0.0; depthwise_packed_len(&s)];
+            pack_depthwise_f32(&s, f, None, &mut packed);
+            let t = best(|| depthwise_conv2d_f32(pool, isa, &s, x, &packed, black_box(out), (0.0, 6.0)));
             line(&format!("depthwise f32 {h}x{h}x{c} k{k} s{stride}"), t, macs, "Gop/s");
             let (x, f) = (vec![1i8; h * h * c], vec![2i8; k * k * c]);
             let (m, sh) = (vec![1 << 30; c], vec![-5; c]);
             let cols = ColumnsI8::Requant { bias: None, multiplier: &m, shift: &sh };
-            let packed = DepthwiseI8::pack(isa, &s, &f, 3, 0, cols);
+            let packed = DepthwiseI8::pack(isa, &s, &f, false, 3, 0, cols);
             let mut out = vec![0i8; s.rows() * c];
             let t = best(|| {
                 let o = OutI8::I8 { out: black_box(&mut out), ldc: c, zero_point: 0, min: -128, max: 127 };
@@ -55,15 +57,19 @@ fn main() {
         let n = 100_000;
         let x: Vec<f32> = (0..n).map(|i| i as f32 / 1e4 - 5.0).collect();
         let (mut out, mut bytes) = (vec![0.0f32; n], vec![0i8; n]);
-        for op in [Unary::Exp, Unary::Logistic, Unary::Tanh, Unary::Clamp(0.0, 6.0), Unary::HardSwish] {
+        for op in [Unary::Exp, Unary::Logistic, Unary::Tanh, Unary::Gelu, Unary::Clamp(0.0, 6.0), Unary::HardSwish] {
             let t = best(|| unary_f32(pool, isa, op, &x, black_box(&mut out)));
             line(&format!("{op:?}"), t, n as f64, "G/s");
         }
         let y = x.clone();
-        let t = best(|| binary_f32(pool, isa, Binary::Add, &x, &y, black_box(&mut out), (0.0, 6.0)));
-        line("add + clamp", t, n as f64, "G/s");
-        let t = best(|| binary_f32(pool, isa, Binary::Add, &x, &y[..20], black_box(&mut out), (0.0, 6.0)));
-        line("add row of 20", t, n as f64, "G/s");
+        let all = RowsF32 { data: &x, len: 100, step: 100 };
+        for (name, len, step) in
+            [("add", 100, 100), ("add a row of 100", 100, 0), ("add rows of 1", 1, 1), ("add rows of 2", 2, 2)]
+        {
+            let other = RowsF32 { data: &y, len, step };
+            let t = best(|| binary_f32(pool, isa, Binary::Add, n / 100, all, other, black_box(&mut out), (0.0, 6.0)));
+            line(name, t, n as f64, "G/s");
+        }
         let t = best(|| softmax_rows(pool, isa, &x, 1000, 1.0, black_box(&mut out)));
         line("softmax of 1000", t, n as f64, "G/s");
         let t = best(|| quantize_f32_i8(pool, isa, &x, 0.1, 3, black_box(&mut bytes)));

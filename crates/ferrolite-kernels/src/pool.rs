@@ -1,7 +1,8 @@
 //! A small thread pool: spin, then park; the caller takes part.
 //!
-//! One job at a time. A job is a function and a number of tasks; whoever is inside the job claims task numbers from one
-//! counter until none is left. `state` holds `epoch << 32 | OPEN | workers inside`: a worker may touch the job only after it
+//! One job at a time. A job is a function and a number of tasks. Every thread has a share of them, neighbours in one piece,
+//! so that from layer to layer it finds the rows of its neighbourhood in its own cache; it claims from its share first and
+//! then helps the others. `state` holds `epoch << 32 | OPEN | workers inside`: a worker may touch the job only after it
 //! has entered by a compare-and-swap on an open state, and the caller returns only after it has closed the job and everybody
 //! has left, so that the borrowed function outlives every use. A worker that is asleep and comes too late finds the job
 //! closed and costs nothing.
@@ -20,6 +21,8 @@ const OPEN: u64 = 1 << 31;
 const INSIDE: u64 = OPEN - 1;
 /// How long an idle worker spins for the next job before it parks.
 const SPIN: Duration = Duration::from_micros(60);
+/// The same while somebody has called [`ThreadPool::attend`].
+const ATTENDING_SPIN: Duration = Duration::from_millis(2);
 
 thread_local! {
     /// Set while this thread executes a task of any pool: a nested call runs inline.
@@ -35,14 +38,22 @@ struct Job {
     fp: fpenv::Mode,
 }
 
+/// Keeps what different threads write out of each other's cache lines (which are fetched in pairs).
+#[repr(align(128))]
+struct Apart<T>(T);
+
 struct Shared {
-    state: AtomicU64,
-    next: AtomicUsize,
-    job: UnsafeCell<Option<Job>>,
+    state: Apart<AtomicU64>,
+    /// The next task of each thread's share.
+    next: Box<[Apart<AtomicUsize>]>,
+    job: Apart<UnsafeCell<Option<Job>>>,
     sleepers: AtomicUsize,
+    /// Callers that will start jobs soon.
+    attending: AtomicUsize,
     gate: Mutex<()>,
     bell: Condvar,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
+    has_panicked: AtomicBool,
     quit: AtomicBool,
 }
 
@@ -73,18 +84,20 @@ impl ThreadPool {
     pub fn new(threads: usize) -> ThreadPool {
         let threads = threads.min(MAX_THREADS);
         let shared = Arc::new(Shared {
-            state: AtomicU64::new(0),
-            next: AtomicUsize::new(0),
-            job: UnsafeCell::new(None),
+            state: Apart(AtomicU64::new(0)),
+            next: (0..threads.max(1)).map(|_| Apart(AtomicUsize::new(0))).collect(),
+            job: Apart(UnsafeCell::new(None)),
             sleepers: AtomicUsize::new(0),
+            attending: AtomicUsize::new(0),
             gate: Mutex::new(()),
             bell: Condvar::new(),
             panic: Mutex::new(None),
+            has_panicked: AtomicBool::new(false),
             quit: AtomicBool::new(false),
         });
         let spawn = |i: usize| {
             let shared = Arc::clone(&shared);
-            std::thread::Builder::new().name(format!("ferrolite-{i}")).spawn(move || shared.work())
+            std::thread::Builder::new().name(format!("ferrolite-{i}")).spawn(move || shared.work(i))
         };
         let workers = (1..threads.max(1)).map_while(|i| spawn(i).ok()).collect();
         ThreadPool { shared, turn: Mutex::new(()), workers }
@@ -117,33 +130,61 @@ impl ThreadPool {
         // after closing the job and seeing nobody inside.
         let run = unsafe { std::mem::transmute::<*const Task<'_>, *const Task<'static>>(f) };
         // SAFETY: we hold `turn` and the state is closed with nobody inside, so nobody else looks at `job`.
-        unsafe { *s.job.get() = Some(Job { run, tasks, fp: fpenv::Mode::current() }) };
-        s.next.store(0, Relaxed);
-        let epoch = (s.state.load(Relaxed) >> 32).wrapping_add(1);
-        s.state.store(epoch << 32 | OPEN, SeqCst);
-        if s.sleepers.load(SeqCst) > 0 {
-            drop(lock(&s.gate));
-            s.bell.notify_all();
+        unsafe { *s.job.0.get() = Some(Job { run, tasks, fp: fpenv::Mode::current() }) };
+        let shares = s.shares(tasks);
+        for (i, next) in s.next.iter().enumerate().take(shares) {
+            next.0.store(chunk(tasks, shares, i).start, Relaxed);
         }
-        s.claim(f, tasks);
-        s.state.fetch_and(!OPEN, AcqRel);
+        let epoch = (s.state.0.load(Relaxed) >> 32).wrapping_add(1);
+        s.state.0.store(epoch << 32 | OPEN, SeqCst);
+        s.wake();
+        s.claim(0, f, tasks);
+        s.state.0.fetch_and(!OPEN, AcqRel);
         let mut spins = 0u32;
-        while s.state.load(Acquire) & INSIDE != 0 {
+        while s.state.0.load(Acquire) & INSIDE != 0 {
             // A worker is finishing its last task; it may have lost its core, so give ours away now and then.
             spins = spins.wrapping_add(1);
             if spins.is_multiple_of(4096) { std::thread::yield_now() } else { std::hint::spin_loop() }
         }
-        let panic = lock(&s.panic).take();
+        // Whoever has panicked has left, which we have seen.
+        let panic = if s.has_panicked.load(Relaxed) {
+            s.has_panicked.store(false, Relaxed);
+            lock(&s.panic).take()
+        } else {
+            None
+        };
         drop(turn);
         if let Some(p) = panic {
             resume_unwind(p);
         }
     }
 
+    /// Announces that jobs will come until the guard is dropped: workers wake up now and go on waiting for the next job
+    /// through gaps of a millisecond, so that no job has to wake them.
+    pub fn attend(&self) -> Attention<'_> {
+        if !self.workers.is_empty() {
+            self.shared.attending.fetch_add(1, SeqCst);
+            self.shared.wake();
+        }
+        Attention(self)
+    }
+
     /// Like [`ThreadPool::run`], over the ranges of [`chunks`]: `f` gets each range once.
     pub fn run_chunks(&self, total: usize, grain: usize, f: &(dyn Fn(std::ops::Range<usize>) + Sync)) {
         let n = chunks(total, grain, self.threads());
         self.run(n, &|i| f(chunk(total, n, i)));
+    }
+}
+
+/// See [`ThreadPool::attend`].
+#[must_use = "workers attend until the guard is dropped"]
+pub struct Attention<'a>(&'a ThreadPool);
+
+impl Drop for Attention<'_> {
+    fn drop(&mut self) {
+        if !self.0.workers.is_empty() {
+            self.0.shared.attending.fetch_sub(1, Relaxed);
+        }
     }
 }
 
@@ -166,81 +207,99 @@ impl std::fmt::Debug for ThreadPool {
 }
 
 impl Shared {
-    /// Executes tasks until none is left to claim.
-    fn claim(&self, f: &Task<'_>, tasks: usize) {
+    /// Into how many shares a job is cut.
+    fn shares(&self, tasks: usize) -> usize {
+        self.next.len().min(tasks)
+    }
+
+    /// Wakes workers that are asleep.
+    fn wake(&self) {
+        if self.sleepers.load(SeqCst) > 0 {
+            drop(lock(&self.gate));
+            self.bell.notify_all();
+        }
+    }
+
+    /// Executes tasks until none is left to claim: first those of share `me`, then those of the others.
+    fn claim(&self, me: usize, f: &Task<'_>, tasks: usize) {
         BUSY.set(true);
+        let shares = self.shares(tasks);
         let done = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let i = self.next.fetch_add(1, Relaxed);
-                if i >= tasks {
-                    break;
+            for share in (0..shares).map(|i| (me + i) % shares) {
+                let (next, end) = (&self.next[share].0, chunk(tasks, shares, share).end);
+                // Looked at before it is claimed: reading leaves the line with its owner.
+                while next.load(Relaxed) < end {
+                    let i = next.fetch_add(1, Relaxed);
+                    if i < end {
+                        f(i);
+                    }
                 }
-                f(i);
             }
         }));
         BUSY.set(false);
         if let Err(p) = done {
-            self.next.store(tasks, Relaxed);
+            self.next.iter().for_each(|next| next.0.store(tasks, Relaxed));
             lock(&self.panic).get_or_insert(p);
+            self.has_panicked.store(true, Relaxed);
         }
     }
 
     /// The life of a worker.
-    fn work(&self) {
+    fn work(&self, me: usize) {
         let mut seen = 0;
         while let Some(epoch) = self.enter(seen) {
             seen = epoch;
             // SAFETY: we are inside an open job, so its writer has finished and will not return before we leave.
-            let job = unsafe { *self.job.get() };
+            let job = unsafe { *self.job.0.get() };
             if let Some(job) = job {
                 let fp = job.fp.enter();
                 // SAFETY: as above, the function outlives our stay.
-                self.claim(unsafe { &*job.run }, job.tasks);
+                self.claim(me, unsafe { &*job.run }, job.tasks);
                 drop(fp);
             }
-            self.state.fetch_sub(1, Release);
+            self.state.0.fetch_sub(1, Release);
         }
     }
 
     /// Waits for a job other than `seen` that is open, and enters it. `None` when the pool is dropped.
     fn enter(&self, seen: u64) -> Option<u64> {
         let try_enter = || {
-            let mut s = self.state.load(Acquire);
+            let mut s = self.state.0.load(Acquire);
             while s & OPEN != 0 && s >> 32 != seen {
-                match self.state.compare_exchange_weak(s, s + 1, AcqRel, Acquire) {
+                match self.state.0.compare_exchange_weak(s, s + 1, AcqRel, Acquire) {
                     Ok(_) => return Some(s >> 32),
                     Err(now) => s = now,
                 }
             }
             None
         };
-        let start = Instant::now();
-        let mut spins = 0u32;
-        while !spins.is_multiple_of(64) || spins == 0 || start.elapsed() < SPIN {
-            if let Some(e) = try_enter() {
-                return Some(e);
+        loop {
+            let start = Instant::now();
+            let is_patient = || start.elapsed() < if self.attending.load(Relaxed) > 0 { ATTENDING_SPIN } else { SPIN };
+            let mut spins = 0u32;
+            while !spins.is_multiple_of(64) || spins == 0 || is_patient() {
+                if let Some(e) = try_enter() {
+                    return Some(e);
+                }
+                if self.quit.load(Relaxed) {
+                    return None;
+                }
+                spins = spins.wrapping_add(1);
+                std::hint::spin_loop();
             }
-            if self.quit.load(Relaxed) {
-                return None;
-            }
-            spins = spins.wrapping_add(1);
-            std::hint::spin_loop();
-        }
-        let mut gate = lock(&self.gate);
-        self.sleepers.fetch_add(1, SeqCst);
-        let entered = loop {
-            if self.quit.load(SeqCst) {
-                break None;
-            }
+            let gate = lock(&self.gate);
+            self.sleepers.fetch_add(1, SeqCst);
             // After `sleepers` is raised: either the caller sees a sleeper and rings, or we see its open state.
             std::sync::atomic::fence(SeqCst);
-            if let Some(e) = try_enter() {
-                break Some(e);
+            let entered = try_enter();
+            if entered.is_none() && !self.quit.load(SeqCst) {
+                drop(self.bell.wait(gate).unwrap_or_else(PoisonError::into_inner));
             }
-            gate = self.bell.wait(gate).unwrap_or_else(PoisonError::into_inner);
-        };
-        self.sleepers.fetch_sub(1, SeqCst);
-        entered
+            self.sleepers.fetch_sub(1, SeqCst);
+            if entered.is_some() {
+                return entered;
+            }
+        }
     }
 }
 
@@ -279,6 +338,7 @@ mod tests {
                 if round % 100 == 99 {
                     std::thread::sleep(Duration::from_micros(200));
                 }
+                let _attention = (round % 100 > 95).then(|| pool.attend());
             }
         }
     }

@@ -263,10 +263,40 @@ pub fn lut_i8(pool: &ThreadPool, x: &[i8], table: &[i8; 256], out: &mut [i8]) {
     pool.run_chunks(x.len(), GRAIN, &|r: Range<usize>| {
         // SAFETY: ranges do not overlap.
         let to = unsafe { shared.part(r.clone()) };
+        #[cfg(target_arch = "x86_64")]
+        if permutes_bytes() {
+            // SAFETY: the CPU has been asked; both slices are as long as the range.
+            return unsafe { lut_vbmi(x[r].as_ptr(), table, to.as_mut_ptr(), to.len()) };
+        }
         for (o, i) in to.iter_mut().zip(&x[r]) {
             *o = table[*i as u8 as usize];
         }
     });
+}
+
+/// Whether the CPU has AVX512-VBMI, and AVX-512 may be used.
+#[cfg(target_arch = "x86_64")]
+fn permutes_bytes() -> bool {
+    Isa::detect().level() >= crate::Level::Avx512 && std::arch::is_x86_feature_detected!("avx512vbmi")
+}
+
+/// A table of 256 bytes in four registers.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi")]
+unsafe fn lut_vbmi(x: *const i8, table: &[i8; 256], out: *mut i8, n: usize) {
+    use std::arch::x86_64::*;
+    // SAFETY: both are good for `n` elements.
+    unsafe {
+        let part = |i: usize| _mm512_loadu_epi8(table.as_ptr().add(64 * i));
+        let (t0, t1, t2, t3) = (part(0), part(1), part(2), part(3));
+        for i in (0..n).step_by(64) {
+            let mask = u64::MAX >> (64 - (n - i).min(64));
+            let x = _mm512_maskz_loadu_epi8(mask, x.add(i));
+            let (low, high) = (_mm512_permutex2var_epi8(t0, x, t1), _mm512_permutex2var_epi8(t2, x, t3));
+            let y = _mm512_mask_blend_epi8(_mm512_movepi8_mask(x), low, high);
+            _mm512_mask_storeu_epi8(out.add(i), mask, y);
+        }
+    }
 }
 
 /// A half-precision number (its bits) as f32, exactly.

@@ -50,6 +50,33 @@ pub fn transpose_into(isa: Isa, src: &[f32], ld_src: usize, rows: usize, cols: u
     unsafe { (pick(KERNELS, isa).run)(src.as_ptr(), ld_src, rows, cols, dst.as_mut_ptr(), ld_dst) };
 }
 
+/// [`transpose_into`] of integers.
+pub(crate) fn transpose_i32(
+    isa: Isa,
+    src: &[i32],
+    ld_src: usize,
+    rows: usize,
+    cols: usize,
+    dst: &mut [i32],
+    ld_dst: usize,
+) {
+    // SAFETY: both types have the same layout, every bit pattern is a value of either, and they are only moved.
+    let (src, dst) = unsafe {
+        (
+            std::slice::from_raw_parts(src.as_ptr().cast::<f32>(), src.len()),
+            std::slice::from_raw_parts_mut(dst.as_mut_ptr().cast::<f32>(), dst.len()),
+        )
+    };
+    transpose_into(isa, src, ld_src, rows, cols, dst, ld_dst);
+}
+
+/// Bytes as words of four, where they are aligned and whole.
+pub(crate) fn as_words(bytes: &[i8]) -> Option<&[i32]> {
+    // SAFETY: every bit pattern is an `i32`.
+    let (before, words, after) = unsafe { bytes.align_to::<i32>() };
+    (before.is_empty() && after.is_empty()).then_some(words)
+}
+
 unsafe fn portable(src: *const f32, ld_src: usize, rows: usize, cols: usize, dst: *mut f32, ld_dst: usize) {
     for r0 in (0..rows).step_by(8) {
         for c in 0..cols {

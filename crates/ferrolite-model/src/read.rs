@@ -7,6 +7,7 @@ use crate::bytes::Bytes;
 use crate::error::{ModelError, Place};
 use crate::model::*;
 use crate::schema::{self, BuiltinOperator};
+use crate::skeleton::{LARGE, skeleton};
 use crate::types::TensorType;
 use flatbuffers::{Follow, ForwardsUOffset, InvalidFlatbuffer, Vector, VerifierOptions};
 use std::path::Path;
@@ -43,8 +44,10 @@ impl Model {
 struct Reader {
     /// What offsets behind the flatbuffer count from.
     file: Bytes,
-    /// What the flatbuffer verifier has seen: the file, or a copy of it that is aligned.
+    /// What the flatbuffer verifier has seen: the file, its skeleton, or a copy of it that is aligned.
     flat: Bytes,
+    /// `flat` is a skeleton, large constants are in `file`.
+    is_skeleton: bool,
     /// Shared by all empty buffers.
     empty: Bytes,
 }
@@ -64,14 +67,26 @@ impl Reader {
             max_apparent_size: file.len().saturating_mul(8).saturating_add(1 << 16),
             ignore_missing_null_terminator: true,
         };
-        let reader = |flat: &Bytes| Reader { file: file.clone(), flat: flat.clone(), empty: Bytes::default() };
-        match schema::root_as_model_with_opts(&options, &file) {
-            Ok(root) => reader(&file).model(&root),
+        // What others may write to is neither verified nor decided by.
+        let skeleton = if file.is_mapped() { skeleton(&file) } else { None };
+        let is_skeleton = skeleton.is_some();
+        let flat = match skeleton {
+            Some(skeleton) => Bytes::from(skeleton),
+            None if file.is_mapped() => Bytes::from(&*file),
+            None => file.clone(),
+        };
+        file.release();
+        let reader = |flat: &Bytes, is_skeleton| {
+            let (file, flat, empty) = (file.clone(), flat.clone(), Bytes::default());
+            Reader { file, flat, is_skeleton, empty }
+        };
+        match schema::root_as_model_with_opts(&options, &flat) {
+            Ok(root) => reader(&flat, is_skeleton).model(&root),
             // Some old converters aligned to 4 bytes only, so that 8-byte numbers may all be off by 4.
             Err(InvalidFlatbuffer::Unaligned { .. }) => {
                 let moved = moved_by_4(&file).ok_or(ModelError::NotTflite("its root is out of range"))?;
                 let root = schema::root_as_model_with_opts(&options, &moved).map_err(damaged)?;
-                reader(&moved).model(&root)
+                reader(&moved, false).model(&root)
             }
             Err(error) => Err(damaged(error)),
         }
@@ -125,7 +140,11 @@ impl Reader {
 
     /// A part of the file that the flatbuffer verifier has seen.
     fn share(&self, part: &[u8]) -> Option<Bytes> {
-        if part.is_empty() { Some(self.empty.clone()) } else { self.flat.slice_ref(part) }
+        match part.len() {
+            0 => Some(self.empty.clone()),
+            LARGE.. if self.is_skeleton => self.file.slice(self.flat.range_of(part)?),
+            _ => self.flat.slice_ref(part),
+        }
     }
 
     /// A part of the file behind the flatbuffer.

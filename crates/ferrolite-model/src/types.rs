@@ -4,7 +4,11 @@ use crate::schema;
 use std::fmt;
 
 /// Element type of a tensor.
+///
+/// It is as wide as a pointer: with padding beside it, views of tensors would be copied in pieces that the processor cannot
+/// forward from store to load.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+#[repr(usize)]
 #[allow(missing_docs)]
 pub enum TensorType {
     Float32,

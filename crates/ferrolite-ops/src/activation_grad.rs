@@ -4,13 +4,15 @@
 //! gradient is 0. The options are those of the forward operator.
 
 use crate::common::activation::float_range;
+use crate::common::cases;
+use crate::common::node_case::NodeCase;
 use crate::gradient::GradientCtx;
-use crate::op::{FastKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
 use crate::{OpError, ensure};
 use ferrolite_kernels::{Isa, clamp_grad};
 use ferrolite_model::TensorType::Float32;
 use ferrolite_model::schema::ActivationFunctionType;
-use ferrolite_model::{BuiltinOptions, TensorId, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorId, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -97,6 +99,20 @@ impl OpDef for ReluGrad {
                 Ok(Box::new(Fast { name: format!("{NAME}/{}", isa.name()), isa, range: range(node)? }))
             },
         }]
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let shapes: [&[i32]; 4] = [&[], &[37], &[3, 41, 71], &[5, 131, 129]];
+        let mut all = Vec::new();
+        for (activation, options) in cases::activations(BuiltinOperator::ADD) {
+            for shape in shapes {
+                let spec = (Float32, shape, None);
+                let node = NodeCase::new().drawn(spec).drawn(spec);
+                let name = format!("{shape:?} {activation}");
+                all.extend(node.finish_custom_builtin(name, (NAME, 1), Vec::new(), options.clone(), &[spec]));
+            }
+        }
+        all
     }
 }
 

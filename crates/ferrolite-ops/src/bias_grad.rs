@@ -1,7 +1,8 @@
 //! FerroliteBiasGrad: the gradient of a bias, the sum over everything but the last dimension.
 
+use crate::common::node_case::NodeCase;
 use crate::gradient::GradientCtx;
-use crate::op::{FastKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
 use crate::{OpError, ensure};
 use ferrolite_kernels::{Isa, sum_rows};
 use ferrolite_model::TensorId;
@@ -65,6 +66,16 @@ impl OpDef for BiasGrad {
                 Ok(Box::new(Fast { name, isa, rows: dy.elements() / channels, channels }))
             },
         }]
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let case = |shape: &[i32]| {
+            let to = &shape[shape.len() - 1..];
+            let node = NodeCase::new().drawn((Float32, shape, None));
+            node.finish_custom(format!("{shape:?}"), NAME, &[], &[(Float32, to, None)])
+        };
+        let shapes: [&[i32]; 5] = [&[7], &[5, 1], &[33, 70], &[2, 9, 8, 40], &[3, 0, 4]];
+        shapes.into_iter().filter_map(case).collect()
     }
 }
 

@@ -87,9 +87,13 @@ impl OpDef for Div {
     fn fast(&self) -> &'static [FastKernel] {
         &[FastKernel {
             name: "div_f32",
-            supports: vector::is_long_f32,
+            supports: vector::is_f32,
             prepare: |node, isa| vector::binary("div_f32", node, isa, Binary::Div, finite_range(activation(node))?),
         }]
+    }
+
+    fn binary_f32(&self, node: &NodeView<'_>) -> Option<(Binary, (f32, f32))> {
+        Some((Binary::Div, finite_range(activation(node)).ok()?))
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -22,7 +22,12 @@ fn axes(node: &NodeView<'_>) -> Result<(usize, usize), OpError> {
     let (data, indices) = (node.input(0)?, node.input(1)?);
     let Some(options) = node.options.as_gather_options() else { return Err(OpError::invalid("options are missing")) };
     let at = axis(options.axis.into(), data.shape.len())?;
-    let batch = axis(options.batch_dims.into(), indices.shape.len() + 1)?;
+    // A negative one counts from the rank of the indices, which is itself allowed.
+    let rank = indices.shape.len();
+    let batch = match i64::from(options.batch_dims) {
+        all if all == rank as i64 => rank,
+        some => axis(some, rank)?,
+    };
     ensure!(batch <= at, "batch_dims {batch} is above axis {at}");
     ensure!(data.shape[..batch] == indices.shape[..batch], "batches of {:?} and {:?}", data.shape, indices.shape);
     Ok((at, batch))
@@ -78,7 +83,9 @@ impl OpDef for Gather {
         for ty in [TensorType::Float32, TensorType::Int8, TensorType::UInt8, TensorType::Int32, TensorType::Int64] {
             for (data, indices, axis, batch_dims, values) in PICKS {
                 let to = [&data[..axis], &indices[batch_dims..], &data[axis + 1..]].concat();
-                let options = GatherOptionsT { axis: axis as i32, batch_dims: batch_dims as i32 };
+                // A negative one counts from the rank of the indices.
+                let below = if batch_dims > 0 && ty == TensorType::Int32 { indices.len() } else { 0 };
+                let options = GatherOptionsT { axis: axis as i32, batch_dims: batch_dims as i32 - below as i32 };
                 let options = BuiltinOptions::GatherOptions(Box::new(options));
                 let operands = [Operand::Data((ty, data, cases::typical(ty))), Operand::Index(indices, values)];
                 let name = format!("{ty} {data:?} {indices:?} {axis} {batch_dims}");

@@ -1,14 +1,13 @@
 //! GELU: x · Φ(x), exactly or by the tanh approximation. Source: LiteRT `reference/gelu.h`.
 
+use crate::OpError;
 use crate::common::cases;
 use crate::common::elementwise::{check_type, infer_unary, unary, unary_float};
 use crate::common::lut::{Table16, kernel8, table8};
-use crate::common::parallel::for_items;
 use crate::common::vector;
-use crate::op::{Case, FastKernel, FnKernel, InferResult, Io, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
-use crate::{OpError, ensure};
-use ferrolite_kernels::{Isa, ThreadPool, Unary, unary_f32_inplace};
+use ferrolite_kernels::Unary;
 use ferrolite_model::schema::GeluOptionsT;
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
@@ -63,19 +62,8 @@ impl OpDef for Gelu {
                 name: "gelu_f32",
                 supports: vector::is_f32,
                 prepare: |node, isa| {
-                    let block = if is_approximate(node) { approximate_block } else { exact_block };
-                    let alone = ThreadPool::new(1);
-                    Ok(Box::new(FnKernel("gelu_f32", move |io: &mut Io<'_>| {
-                        let input = io.input(0)?.slice::<f32>()?;
-                        let output = io.outputs[0].slice::<f32>()?;
-                        ensure!(input.len() == output.len(), "a kernel was prepared for other shapes");
-                        for_items(io.pool, output, 1, 4 * BLOCK, |range, part| {
-                            for (out, x) in part.chunks_mut(BLOCK).zip(input[range].chunks(BLOCK)) {
-                                block(&alone, isa, x, out);
-                            }
-                        });
-                        Ok(())
-                    })))
+                    let op = if is_approximate(node) { Unary::GeluTanh } else { Unary::Gelu };
+                    vector::unary("gelu_f32", isa, op)
                 },
             },
             FastKernel {
@@ -117,34 +105,7 @@ fn approximate(x: f32) -> f32 {
     0.5 * x * (1.0 + (SQRT_2_OVER_PI * (x + 0.044715 * x * x * x)).tanh())
 }
 
-/// Elements that the fast kernels treat at a time.
-const BLOCK: usize = 1024;
-
 const SQRT_2_OVER_PI: f32 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
-
-/// ½ (1 + tanh(u)) = logistic(2 u)
-fn approximate_block(pool: &ThreadPool, isa: Isa, x: &[f32], out: &mut [f32]) {
-    for (o, &x) in out.iter_mut().zip(x) {
-        *o = 2.0 * SQRT_2_OVER_PI * (x + 0.044715 * x * x * x);
-    }
-    unary_f32_inplace(pool, isa, Unary::Logistic, out);
-    out.iter_mut().zip(x).for_each(|(o, &x)| *o *= x);
-}
-
-/// With erf(z) = 1 − (a₁ t + … + a₅ t⁵) · e^(−z²), t = 1 / (1 + p z), for z ≥ 0, which is right to 1.5e-7
-/// (Abramowitz & Stegun, 7.1.26).
-fn exact_block(pool: &ThreadPool, isa: Isa, x: &[f32], out: &mut [f32]) {
-    const P: f32 = 0.327_591_1;
-    const A: [f32; 5] = [0.254_829_6, -0.284_496_74, 1.421_413_7, -1.453_152, 1.061_405_4];
-    out.iter_mut().zip(x).for_each(|(o, &x)| *o = -0.5 * x * x);
-    unary_f32_inplace(pool, isa, Unary::Exp, out);
-    for (o, &x) in out.iter_mut().zip(x) {
-        let t = 1.0 / (1.0 + P * (x.abs() * FRAC_1_SQRT_2));
-        let tail = 0.5 * t * (A[0] + t * (A[1] + t * (A[2] + t * (A[3] + t * A[4])))) * *o;
-        // Φ(x) is 1 − tail above 0, the tail below.
-        *o = x * if x > 0.0 { 1.0 - tail } else { tail };
-    }
-}
 
 /// The complementary error function to about 11 digits.
 ///

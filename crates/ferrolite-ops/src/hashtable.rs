@@ -1,7 +1,8 @@
 //! HASHTABLE, HASHTABLE_FIND, HASHTABLE_IMPORT and HASHTABLE_SIZE: tables from strings to int64 or back.
 
 use crate::common::calls::check_single;
-use crate::op::{InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
+use crate::common::resource_cases;
+use crate::op::{Case, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
 use crate::session::Table;
 use crate::variable::handle;
 use crate::{OpError, ensure};
@@ -59,6 +60,10 @@ impl OpDef for Hashtable {
     fn is_foldable(&self) -> bool {
         false
     }
+
+    fn cases(&self) -> Vec<Case> {
+        resource_cases::tables()
+    }
 }
 
 /// Checks that keys and values are of types that some table has.
@@ -94,6 +99,10 @@ impl OpDef for HashtableFind {
     fn is_foldable(&self) -> bool {
         false
     }
+
+    fn cases(&self) -> Vec<Case> {
+        resource_cases::tables()
+    }
 }
 
 impl OpDef for HashtableImport {
@@ -120,6 +129,10 @@ impl OpDef for HashtableImport {
 
     fn is_foldable(&self) -> bool {
         false
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        resource_cases::tables()
     }
 }
 
@@ -148,5 +161,9 @@ impl OpDef for HashtableSize {
 
     fn is_foldable(&self) -> bool {
         false
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        resource_cases::tables()
     }
 }

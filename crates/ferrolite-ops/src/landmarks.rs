@@ -6,10 +6,11 @@
 
 use crate::common::elementwise::check_type;
 use crate::common::flex::FlexOptions;
+use crate::common::node_case::NodeCase;
 use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::{OpError, ensure};
 use ferrolite_model::TensorType::Float32;
-use ferrolite_model::{FlexItem, ModelBuilder, flex_map};
+use ferrolite_model::{BuiltinOptions, FlexItem, ModelBuilder, flex_map};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -165,6 +166,23 @@ impl OpDef for TransformTensorBilinear {
             }
             Ok(())
         })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        // Half as large, turned by a quarter, and moved beside the image.
+        const ROWS: [[f32; 8]; 3] = [
+            [2.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0],
+            [0.0, 1.0, 0.0, 0.25, -1.0, 0.0, 0.0, 6.5],
+            [0.6, -0.3, 0.0, -2.0, 0.3, 0.6, 0.0, 3.0],
+        ];
+        let case = |rows: [f32; 8]| {
+            let matrix = [&rows[..], &[0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]].concat();
+            let node = NodeCase::new().drawn((Float32, &[1, 9, 7, 3], None)).constant(Float32, &[1, 4, 4], &matrix);
+            let options = flex_map(&[("output_height", FlexItem::Int(5)), ("output_width", FlexItem::Int(6))]);
+            let (op, output) = (("TransformTensorBilinear", 2), (Float32, &[1, 5, 6, 3][..], None));
+            node.finish_custom_builtin(format!("{rows:?}"), op, options, BuiltinOptions::NONE, &[output])
+        };
+        ROWS.into_iter().filter_map(case).collect()
     }
 }
 

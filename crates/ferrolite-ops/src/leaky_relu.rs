@@ -181,7 +181,7 @@ impl OpDef for Prelu {
         &[
             FastKernel {
                 name: "prelu_f32",
-                supports: vector::is_long_f32,
+                supports: vector::is_f32,
                 prepare: |node, isa| {
                     vector::binary("prelu_f32", node, isa, Binary::Prelu, (f32::NEG_INFINITY, f32::INFINITY))
                 },

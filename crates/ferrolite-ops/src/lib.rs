@@ -3,11 +3,13 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod attention;
 pub mod catalog;
 pub mod common;
 mod error;
 pub mod gradient;
 pub mod op;
+pub mod output_type;
 pub mod quantize;
 pub mod session;
 pub mod tensor;

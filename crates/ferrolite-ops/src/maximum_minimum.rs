@@ -30,7 +30,7 @@ pub const MAXIMUM: Extremum = Extremum {
     maximum: true,
     fast: &[FastKernel {
         name: "maximum_f32",
-        supports: vector::is_long_f32,
+        supports: vector::is_f32,
         prepare: |node, isa| vector::binary("maximum_f32", node, isa, Binary::Max, UNBOUNDED),
     }],
 };
@@ -41,7 +41,7 @@ pub const MINIMUM: Extremum = Extremum {
     maximum: false,
     fast: &[FastKernel {
         name: "minimum_f32",
-        supports: vector::is_long_f32,
+        supports: vector::is_f32,
         prepare: |node, isa| vector::binary("minimum_f32", node, isa, Binary::Min, UNBOUNDED),
     }],
 };

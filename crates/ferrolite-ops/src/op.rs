@@ -6,12 +6,11 @@ use crate::quantize::QuantRule;
 use crate::session::Session;
 use crate::tensor::{Shape, TensorInfo, TensorMut, TensorRef};
 use crate::{OpError, ensure};
-use ferrolite_kernels::Isa;
-use ferrolite_kernels::ThreadPool;
+use ferrolite_kernels::{Binary, ConvShape, Isa, ThreadPool};
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, BuiltinOptions2, Bytes, Model, Node, OperatorCode, TensorType};
 use smallvec::SmallVec;
 use std::fmt;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 /// Names an operator.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -99,7 +98,8 @@ impl<'a> NodeView<'a> {
     }
 }
 
-/// Type and shape of an output. The runtime refuses a node whose model declares another type.
+/// Type and shape of an output. The runtime refuses a node whose model declares another type, unless the operator settles it
+/// ([`crate::output_type`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inferred {
     /// Element type.
@@ -137,9 +137,74 @@ pub trait Kernel: Send + Sync {
         0
     }
 
+    /// Whether `run` reads the data of input `i`, a constant. Where it does not, having packed it, the runtime may leave the
+    /// data out.
+    fn reads(&self, _i: usize) -> bool {
+        true
+    }
+
     /// Name for the profiler: the kernel's own, such as `gemm_f32_14x32_avx512`.
     fn name(&self) -> &str {
         "reference"
+    }
+
+    /// The kernel by rows of an image, if it can compute some of them alone.
+    fn bands(&self) -> Option<&dyn Bands> {
+        None
+    }
+}
+
+/// A kernel whose inputs and only output are single images (NHWC, batch 1), and which can compute a band of output rows
+/// from a band of input rows. A result does not depend on how the rows are cut into bands.
+pub trait Bands: Kernel {
+    /// Which input rows an output row depends on.
+    fn window(&self) -> RowWindow;
+
+    /// Whether input `i` is cut into bands; the others (filters, biases) are handed over whole.
+    fn is_image(&self, i: usize) -> bool {
+        i == 0
+    }
+
+    /// Computes the output rows `rows`. Image inputs hold exactly the rows [`RowWindow::needs`] of `rows`, the output
+    /// holds exactly `rows`.
+    fn run_rows(&self, io: &mut Io<'_>, rows: Range<usize>) -> Result<(), OpError>;
+}
+
+/// Along the height of an image: output row `y` sees the input rows from `y · stride - pad` on, `reach` of them, as far as
+/// they are inside the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowWindow {
+    /// Rows of the input image.
+    pub in_h: usize,
+    /// Rows of the output image.
+    pub out_h: usize,
+    /// Input rows from an output row to the next.
+    pub stride: usize,
+    /// Input rows from a window's first to its last.
+    pub reach: usize,
+    /// Padding rows above.
+    pub pad: usize,
+}
+
+impl From<&ConvShape> for RowWindow {
+    fn from(shape: &ConvShape) -> RowWindow {
+        let (in_h, out_h) = (shape.in_h, shape.out_h);
+        let reach = (shape.k_h.max(1) - 1) * shape.dilation.0 + 1;
+        RowWindow { in_h, out_h, stride: shape.stride.0, reach, pad: shape.pad_top }
+    }
+}
+
+impl RowWindow {
+    /// Output row `y` is made of input row `y`.
+    pub fn pointwise(height: usize) -> RowWindow {
+        RowWindow { in_h: height, out_h: height, stride: 1, reach: 1, pad: 0 }
+    }
+
+    /// Input rows that the output rows `rows` depend on.
+    pub fn needs(&self, rows: Range<usize>) -> Range<usize> {
+        let end = (rows.end.max(1) - 1) * self.stride + self.reach;
+        let end = end.saturating_sub(self.pad).min(self.in_h);
+        (rows.start * self.stride).saturating_sub(self.pad).min(end)..end
     }
 }
 
@@ -243,6 +308,11 @@ pub trait OpDef: Send + Sync {
         &[]
     }
 
+    /// What a float32 node with two inputs computes element by element, and the bounds of its result: fused kernels ask.
+    fn binary_f32(&self, _node: &NodeView<'_>) -> Option<(Binary, (f32, f32))> {
+        None
+    }
+
     /// How post-training quantization treats the operator; `None` keeps it in float.
     fn quantize(&self) -> Option<QuantRule> {
         None
@@ -262,6 +332,18 @@ pub trait OpDef: Send + Sync {
     /// draws random numbers or runs other subgraphs.
     fn is_foldable(&self) -> bool {
         true
+    }
+
+    /// Whether every run in a session has the same result, although it is not of the inputs alone, so that the node is
+    /// computed once, when it is planned: the handle of a variable.
+    fn is_fixed(&self) -> bool {
+        false
+    }
+
+    /// Whether the outputs follow from the shapes of the inputs alone (SHAPE, RANK): then they are constants wherever the
+    /// shapes are known, and the reference kernel reads no input.
+    fn reads_shapes_only(&self) -> bool {
+        false
     }
 
     /// Whether the operator runs the subgraphs that a node's options name, rather than reading what they compute.

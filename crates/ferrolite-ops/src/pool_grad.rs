@@ -3,14 +3,16 @@
 
 use crate::OpError;
 use crate::activation_grad::through_activation;
+use crate::common::node_case::NodeCase;
 use crate::common::window2d::Window2d;
 use crate::ensure;
 use crate::gradient::GradientCtx;
-use crate::op::{FastKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
 use crate::pool_2d::{Mode, window};
 use ferrolite_kernels::{ConvShape, Isa, avg_pool2d_grad, max_pool2d_grad};
-use ferrolite_model::TensorId;
 use ferrolite_model::TensorType::Float32;
+use ferrolite_model::schema::{Padding, Pool2DOptionsT};
+use ferrolite_model::{BuiltinOptions, TensorId};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -90,6 +92,33 @@ impl OpDef for PoolGrad {
                 &[FastKernel { name: "average", supports, prepare: |node, isa| prepare(node, isa, Mode::Average) }]
             }
         }
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        // Input, output, window, stride.
+        type Pool = ([i32; 4], [i32; 4], i32, i32);
+        const POOLS: [Pool; 5] = [
+            ([2, 8, 8, 3], [2, 4, 4, 3], 2, 2),
+            ([1, 7, 9, 33], [1, 7, 9, 33], 3, 1),
+            ([3, 7, 5, 16], [3, 4, 3, 16], 3, 2),
+            ([1, 6, 6, 1], [1, 2, 2, 1], 2, 4),
+            ([2, 1, 1, 8], [2, 1, 1, 8], 1, 1),
+        ];
+        let op = name(self.0);
+        let case = |(x, y, window, stride): Pool| {
+            let options = BuiltinOptions::Pool2DOptions(Box::new(Pool2DOptionsT {
+                padding: Padding::SAME,
+                stride_h: stride,
+                stride_w: stride,
+                filter_height: window,
+                filter_width: window,
+                ..Default::default()
+            }));
+            let node = NodeCase::new().drawn((Float32, &x, None)).drawn((Float32, &y, None));
+            let name = format!("{x:?} {window} {stride}");
+            node.finish_custom_builtin(name, (op, 1), Vec::new(), options, &[(Float32, &x, None)])
+        };
+        POOLS.into_iter().filter_map(case).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! REDUCE_WINDOW and STABLEHLO_REDUCE_WINDOW: one value from each position of a sliding window.
 
 use crate::common::cases;
+use crate::common::node_case::NodeCase;
 use crate::common::number::Number;
 use crate::common::region::{Function, function};
 use crate::common::strided::{elements, strides};
@@ -8,7 +9,7 @@ use crate::for_number;
 use crate::op::{Case, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
 use crate::tensor::Shape;
 use crate::{OpError, ensure};
-use ferrolite_model::schema::ReduceWindowFunction;
+use ferrolite_model::schema::{ReduceWindowFunction, ReduceWindowOptionsT};
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, BuiltinOptions2, TensorType, schema};
 use smallvec::{SmallVec, smallvec};
 use std::ops::RangeInclusive;
@@ -243,6 +244,33 @@ impl OpDef for ReduceWindow {
             Some(options) => prepare(node, &options),
             None => Err(OpError::invalid("the window is not known yet")),
         }
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        use TensorType::*;
+        type F = ReduceWindowFunction;
+        // Shape, output; window, strides, dilations.
+        type Window<'a> = ([&'a [i32]; 2], [&'a [i64]; 3]);
+        const WINDOWS: [Window<'_>; 3] = [
+            ([&[6, 5], &[3, 4]], [&[2, 2], &[2, 1], &[1, 1]]),
+            ([&[4, 9, 3], &[3, 3, 1]], [&[2, 3, 2], &[1, 2, 1], &[1, 2, 2]]),
+            ([&[7], &[1]], [&[3], &[4], &[3]]),
+        ];
+        let mut cases = Vec::new();
+        for ty in [Float32, Float64, Int8, UInt8, Int16, Int32, Int64, Bool] {
+            let functions = if ty == Bool { &[F::ALL, F::ANY][..] } else { &[F::ADD, F::MUL, F::MINIMUM, F::MAXIMUM] };
+            for (&reduce_function, ([shape, output], lists)) in functions.iter().zip(WINDOWS.into_iter().cycle()) {
+                let options = ReduceWindowOptionsT { reduce_function };
+                let node = NodeCase::new().drawn((ty, shape, None)).drawn((ty, &[], None));
+                let rank = [shape.len() as i32];
+                let node = lists.into_iter().fold(node, |node, list| node.constant(Int64, &rank, list));
+                let node = node.options2(BuiltinOptions2::ReduceWindowOptions(Box::new(options)));
+                let name = format!("{ty} {shape:?} {lists:?} {reduce_function:?}");
+                let op = BuiltinOperator::REDUCE_WINDOW;
+                cases.extend(node.finish(name, op, BuiltinOptions::NONE, &[(ty, output, None)]));
+            }
+        }
+        cases
     }
 }
 

@@ -189,7 +189,6 @@ fn mapping(node: &NodeView<'_>) -> Result<Mapping, OpError> {
     let Some(o) = node.options.as_resize_bilinear_options() else {
         return Err(OpError::invalid("options are missing"));
     };
-    ensure!(!(o.align_corners && o.half_pixel_centers), "corners are aligned and pixels are centred");
     Ok(Mapping { align_corners: o.align_corners, half_pixel_centers: o.half_pixel_centers })
 }
 

@@ -52,6 +52,10 @@ impl OpDef for Shape {
         })
     }
 
+    fn reads_shapes_only(&self) -> bool {
+        true
+    }
+
     fn quantize(&self) -> Option<QuantRule> {
         // The dimensions of a quantized tensor are those of the float one.
         Some(QuantRule { output: OutputRule::NotQuantized, ..QuantRule::UNARY })
@@ -93,6 +97,10 @@ impl OpDef for Rank {
             io.outputs[0].slice::<i32>()?.fill(rank);
             Ok(())
         })
+    }
+
+    fn reads_shapes_only(&self) -> bool {
+        true
     }
 
     fn quantize(&self) -> Option<QuantRule> {

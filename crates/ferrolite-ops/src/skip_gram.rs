@@ -2,10 +2,12 @@
 //!
 //! Source: LiteRT `kernels/skip_gram.cc`.
 
+use crate::common::node_case::NodeCase;
 use crate::common::strings::{Strings, write_string_vector};
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, TensorType};
+use ferrolite_model::schema::SkipGramOptionsT;
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -68,6 +70,28 @@ impl OpDef for SkipGram {
             let strings: Vec<&[u8]> = ends.iter().map(|&end| &text[std::mem::replace(&mut start, end)..end]).collect();
             write_string_vector(&mut io.outputs[0], &strings)
         })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        const TEXTS: [&str; 4] = ["the quick brown fox jumps", " two  words", "\tone", ""];
+        let mut cases = Vec::new();
+        for text in TEXTS {
+            for (ngram_size, max_skip_size, include_all_ngrams) in
+                [(1, 0, false), (2, 0, false), (2, 1, false), (3, 2, true), (4, 1, false)]
+            {
+                let options = SkipGramOptionsT { ngram_size, max_skip_size, include_all_ngrams };
+                let options = BuiltinOptions::SkipGramOptions(Box::new(options));
+                let name = format!("{text:?} {ngram_size} {max_skip_size} {include_all_ngrams}");
+                let node = NodeCase::new().strings(&[1], &[text]);
+                cases.extend(node.finish(
+                    name,
+                    BuiltinOperator::SKIP_GRAM,
+                    options,
+                    &[(TensorType::String, &[1], None)],
+                ));
+            }
+        }
+        cases
     }
 }
 

@@ -10,7 +10,7 @@ use crate::gradient::Gradient;
 use crate::op::{Case, FastKernel, InferResult, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure};
-use ferrolite_kernels::{Binary, Unary};
+use ferrolite_kernels::Binary;
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use std::ops::RangeInclusive;
 
@@ -46,14 +46,21 @@ impl OpDef for SquaredDifference {
 
     fn fast(&self) -> &'static [FastKernel] {
         const NAME: &str = "squared_difference_f32";
-        &[FastKernel {
-            name: NAME,
-            supports: vector::is_long_f32,
-            prepare: |node, isa| {
-                let unbounded = (f32::NEG_INFINITY, f32::INFINITY);
-                vector::binary_then(NAME, node, isa, Binary::Sub, unbounded, Some(Unary::Square))
+        &[
+            FastKernel {
+                name: NAME,
+                supports: vector::is_f32,
+                prepare: |node, isa| {
+                    let unbounded = (f32::NEG_INFINITY, f32::INFINITY);
+                    vector::binary(NAME, node, isa, Binary::SquaredDifference, unbounded)
+                },
             },
-        }]
+            FastKernel {
+                name: "squared_difference_8bit_table",
+                supports: vector::is_large_8_bit,
+                prepare: |node, _| vector::table2("squared_difference_8bit_table", &SquaredDifference, node),
+            },
+        ]
     }
 
     fn quantize(&self) -> Option<QuantRule> {

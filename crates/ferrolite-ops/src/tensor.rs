@@ -1,9 +1,11 @@
 //! Tensors as kernels see them: typed views of borrowed bytes.
 
 use crate::{OpError, ensure};
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
+pub use ferrolite_kernels::AlignedBytes;
 use ferrolite_model::{Bytes, Quantization, Sparsity, TensorType};
 use smallvec::SmallVec;
+use std::borrow::Cow;
 use std::cell::Cell;
 
 /// Concrete dimensions, outermost first.
@@ -142,6 +144,12 @@ pub fn copy_elements<T: Pod>(bytes: &[u8]) -> Vec<T> {
     bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect()
 }
 
+/// The elements in bytes of any alignment: copied only where they are not aligned. A trailing part of an element is dropped.
+pub fn elements_of<T: Pod>(bytes: &[u8]) -> Cow<'_, [T]> {
+    let whole = &bytes[..bytes.len() / size_of::<T>() * size_of::<T>()];
+    bytemuck::try_cast_slice(whole).map_or_else(|_| Cow::Owned(copy_elements(whole)), Cow::Borrowed)
+}
+
 /// The elements of a tensor of type `ty` in aligned bytes.
 pub fn elements_mut<T: Element>(ty: TensorType, bytes: &mut [u8]) -> Result<&mut [T], OpError> {
     ensure!(T::matches(ty), "holds {ty}, which was not expected");
@@ -254,64 +262,5 @@ impl TensorMut<'_> {
             }
         }
         Ok(())
-    }
-}
-
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Chunk([u8; 64]);
-
-/// Growable bytes aligned to 64, the alignment that every kernel may count on.
-#[derive(Clone, Default)]
-pub struct AlignedBytes {
-    chunks: Vec<Chunk>,
-    len: usize,
-}
-
-impl AlignedBytes {
-    /// `len` zero bytes.
-    pub fn zeroed(len: usize) -> AlignedBytes {
-        AlignedBytes { chunks: vec![Chunk::zeroed(); len.div_ceil(64)], len }
-    }
-
-    /// Becomes a copy of `bytes`, keeping its allocation where it is large enough.
-    pub fn assign(&mut self, bytes: &[u8]) {
-        self.chunks.resize(bytes.len().div_ceil(64), Chunk::zeroed());
-        self.len = bytes.len();
-        self.copy_from_slice(bytes);
-    }
-
-    /// Becomes `len` zero bytes, keeping its allocation where it is large enough.
-    pub fn resize_zeroed(&mut self, len: usize) {
-        self.chunks.clear();
-        self.chunks.resize(len.div_ceil(64), Chunk::zeroed());
-        self.len = len;
-    }
-}
-
-impl From<&[u8]> for AlignedBytes {
-    fn from(bytes: &[u8]) -> AlignedBytes {
-        let mut aligned = AlignedBytes::zeroed(bytes.len());
-        aligned.copy_from_slice(bytes);
-        aligned
-    }
-}
-
-impl std::ops::Deref for AlignedBytes {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.chunks)[..self.len]
-    }
-}
-
-impl std::ops::DerefMut for AlignedBytes {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.chunks)[..self.len]
-    }
-}
-
-impl std::fmt::Debug for AlignedBytes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "AlignedBytes({} bytes)", self.len)
     }
 }

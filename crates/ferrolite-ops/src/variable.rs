@@ -1,13 +1,13 @@
 //! VAR_HANDLE, READ_VARIABLE and ASSIGN_VARIABLE: variables that live as long as the interpreter.
 
 use crate::common::calls::check_single;
-use crate::op::{InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
+use crate::common::resource_cases;
+use crate::op::{Case, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId, reference};
 use crate::session::VariableName;
 use crate::{OpError, ensure};
 use ferrolite_model::{BuiltinOperator, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
-use std::sync::OnceLock;
 
 /// VAR_HANDLE: the handle of a variable by its name.
 pub struct VarHandle;
@@ -48,10 +48,8 @@ impl OpDef for VarHandle {
         };
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let name = VariableName { container: text(&options.container), shared_name: text(&options.shared_name) };
-        // A kernel runs in one session, whose handles do not change.
-        let known = OnceLock::new();
         reference(move |io| {
-            let handle = *known.get_or_init(|| io.session.resources().variable(&name));
+            let handle = io.session.resources().variable(&name);
             io.outputs[0].slice::<i32>()?.fill(handle);
             Ok(())
         })
@@ -59,6 +57,14 @@ impl OpDef for VarHandle {
 
     fn is_foldable(&self) -> bool {
         false
+    }
+
+    fn is_fixed(&self) -> bool {
+        true
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        resource_cases::var_handle()
     }
 }
 
@@ -97,6 +103,10 @@ impl OpDef for ReadVariable {
     fn is_foldable(&self) -> bool {
         false
     }
+
+    fn cases(&self) -> Vec<Case> {
+        resource_cases::variables(false)
+    }
 }
 
 impl OpDef for AssignVariable {
@@ -121,5 +131,9 @@ impl OpDef for AssignVariable {
 
     fn is_foldable(&self) -> bool {
         false
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        resource_cases::variables(true)
     }
 }

@@ -220,14 +220,14 @@ impl InterpreterWrapper {
         let file = match (&path, content) {
             (_, Some(content)) => Bytes::from(content),
             (Some(path), None) => {
-                let read = py.detach(|| std::fs::read(path));
+                let mapped = py.detach(|| Bytes::map_file(path));
                 let failed = |source| ferrolite::ModelError::Io { path: path.clone(), source };
-                let read = read.map_err(|e| model_error(py, &failed(e), Some(path)))?;
-                if read.is_empty() {
+                let file = mapped.map_err(|e| model_error(py, &failed(e), Some(path)))?;
+                if file.is_empty() {
                     let text = "mmap of size 0 requested.The model allocation is null/empty";
                     return Err(PyValueError::new_err(text));
                 }
-                Bytes::from(read)
+                file
             }
             (None, None) => return Err(PyValueError::new_err("`model_path` or `model_content` must be specified.")),
         };

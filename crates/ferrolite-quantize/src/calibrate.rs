@@ -96,8 +96,11 @@ impl Calibrator {
     }
 
     /// Prepares to run a model: with more threads, custom operators, other limits.
-    pub fn with_options(model: impl Into<Arc<Model>>, options: Options) -> Result<Calibrator, QuantizeError> {
+    pub fn with_options(model: impl Into<Arc<Model>>, mut options: Options) -> Result<Calibrator, QuantizeError> {
+        // What is inside of a fused step could not be observed.
+        options.delegates.retain(|delegate| delegate.name() != "fused");
         let catalog = options.catalog.clone();
+        let options = Options { cache_bytes: usize::MAX, ..options };
         let interpreter = Interpreter::with_options(model, options)?;
         let calibration = Calibration::empty(interpreter.model());
         Ok(Calibrator { interpreter, catalog, calibration })

@@ -4,6 +4,7 @@
 //! one step per partition. Delegates are asked in order; the reference interpreter, asked last, refuses nothing.
 
 use crate::facts::{Facts, KnownData};
+use crate::plan::Place;
 use ferrolite_kernels::Isa;
 use ferrolite_model::{Model, Node, TensorId};
 use ferrolite_ops::{Catalog, Kernel, NodeView, OpDef, OpError};
@@ -30,6 +31,7 @@ pub struct GraphView<'a> {
     pub(crate) facts: &'a Facts,
     pub(crate) known: &'a [KnownData<'a>],
     pub(crate) candidates: &'a [usize],
+    pub(crate) places: &'a [Place],
 }
 
 impl<'a> GraphView<'a> {
@@ -58,6 +60,11 @@ impl<'a> GraphView<'a> {
         self.facts.view(self.model, self.subgraph, self.node(index), self.known, None)
     }
 
+    /// The tensor whose data a tensor shares: its own, unless it is another shape of an earlier one.
+    pub fn storage(&self, id: TensorId) -> TensorId {
+        if let Some(Place::Same(root)) = self.places.get(id) { *root } else { id }
+    }
+
     /// Instruction set that kernels may use.
     pub fn isa(&self) -> Isa {
         self.isa
@@ -71,7 +78,7 @@ pub struct Partition<'a> {
     /// Node indices in execution order.
     pub nodes: &'a [usize],
     /// Tensors that the kernel reads, in the order of its `Io::inputs`: a single node's own inputs, otherwise those from
-    /// outside of the partition in order of first use.
+    /// outside of the partition in order of first use; other shapes of what it computes are inside.
     pub inputs: &'a [Option<TensorId>],
     /// Tensors that the kernel writes, in the order of its `Io::outputs`.
     pub outputs: &'a [TensorId],

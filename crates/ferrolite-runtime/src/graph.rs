@@ -3,10 +3,10 @@
 use crate::arena::Arena;
 use crate::engine::Engine;
 use crate::facts::{Facts, KnownData, infer};
-use crate::plan::{Late, Place, Plan, Work};
+use crate::plan::{Late, Place, Plan, Slot, Step, Work};
 use crate::{NodeProfile, Profile, RuntimeError, TensorView};
 use ferrolite_kernels::ThreadPool;
-use ferrolite_model::{Model, Node, Quantization, Subgraph, TensorId, TensorType};
+use ferrolite_model::{Model, Node, Quantization, Subgraph, Tensor, TensorId, TensorType};
 use ferrolite_ops::op::Io;
 use ferrolite_ops::tensor::OutputData;
 use ferrolite_ops::{AlignedBytes, Argument, OpError, Shape, TensorMut, TensorRef, TensorValue};
@@ -265,6 +265,8 @@ impl Graph {
 
     /// Runs the graph on what its inputs hold.
     pub(crate) fn invoke(&mut self, engine: &mut Engine) -> Result<(), RuntimeError> {
+        let pool = (self.plan.is_long && self.pool.threads() > 1).then(|| Arc::clone(&self.pool));
+        let _attention = pool.as_deref().map(ThreadPool::attend);
         (0..self.plan.steps.len()).try_for_each(|i| self.run_step(engine, i))
     }
 
@@ -301,82 +303,71 @@ impl Graph {
     /// Runs a step's kernel.
     #[allow(unsafe_code)]
     fn execute(&mut self, engine: &mut Engine, i: usize) -> Result<(), OpError> {
-        let mut late = match &mut self.plan.steps[i].work {
-            Work::Planned { .. } => None,
-            Work::Deferred(late) => late.take(),
-        };
-        let step = &self.plan.steps[i];
-        let tensors = &self.model.subgraphs[self.subgraph].tensors;
-        // Outputs with memory of their own, and variables that the step updates, leave the heap while they are written.
-        let mut owned: SmallVec<[(TensorId, AlignedBytes, Shape); 2]> = SmallVec::new();
-        let before = step.state.len();
-        for &id in step.state.iter().chain(&step.outputs) {
-            if *self.plan.place_of(id) == Place::Heap {
-                let shape = self.facts.shapes[id].clone().unwrap_or_default();
-                owned.push((id, std::mem::take(&mut self.heap[id]), shape));
-            }
-        }
-        let freed: usize = owned.iter().map(|(_, bytes, _)| bytes.len()).sum();
-        let (plan, facts, heap) = (&self.plan, &self.facts, &self.heap);
-        let lent = self.arena.lend();
-        let (kernel, scratch) = match (&step.work, &mut late) {
-            (_, Some(late)) => (&*late.kernel, &mut *late.scratch),
+        let Graph { model, pool, subgraph, facts, plan, arena, heap, heap_bytes, .. } = self;
+        let tensors = &model.subgraphs[*subgraph].tensors;
+        let Step { work, reads, writes, owned, state, .. } = &mut plan.steps[i];
+        let lent = arena.lend();
+        let (kernel, scratch) = match work {
             // SAFETY: `Plan::assert_disjoint` has checked that scratch overlaps no other place of this step.
-            (Work::Planned { kernel, scratch }, None) => (&**kernel, unsafe { lent.write(scratch.clone()) }),
-            (Work::Deferred(_), None) => return Err(OpError::invalid("it was not prepared")),
+            Work::Planned { kernel, scratch } => (&**kernel, unsafe { lent.write(scratch.clone()) }),
+            Work::Deferred(Some(late)) => (&*late.kernel, &mut *late.scratch),
+            Work::Deferred(None) => return Err(OpError::invalid("it was not prepared")),
         };
-        // A small step takes little longer than its surroundings: pushing is faster than collecting.
-        let mut inputs = SmallVec::with_capacity(step.inputs.len());
-        for id in &step.inputs {
-            let Some(id) = *id else {
-                inputs.push(None);
+        // Outputs with memory of their own, and variables that the step updates, leave the heap while they are written.
+        let mut taken: SmallVec<[(TensorId, AlignedBytes, Shape); 2]> = SmallVec::new();
+        for &id in &*owned {
+            let shape = facts.shapes[id].clone().unwrap_or_default();
+            taken.push((id, std::mem::take(&mut heap[id]), shape));
+            *heap_bytes -= taken.last().map_or(0, |(_, bytes, _)| bytes.len());
+        }
+        // A small step takes little longer than its surroundings: everything is put where the kernel will find it.
+        let (inputs, outputs, variables) = (SmallVec::new(), SmallVec::new(), SmallVec::new());
+        let mut io = Io { inputs, outputs, state: variables, scratch, pool, session: engine };
+        for slot in &*reads {
+            let Some(Slot { id, root, place }) = slot else {
+                io.inputs.push(None);
                 continue;
             };
-            let bytes = match plan.place_of(id) {
-                Place::Constant => facts.constants[id].as_deref().unwrap_or(&[]),
+            let bytes = match place {
+                Place::Constant => facts.constants[*root].as_deref().unwrap_or(&[]),
                 // SAFETY: `Plan::assert_disjoint` has checked that no output or scratch of this step overlaps it.
                 Place::Arena(range) => unsafe { lent.read(range.clone()) },
-                Place::Heap => &heap[plan.root(id)],
+                Place::Heap => &heap[*root],
                 Place::None | Place::Same(_) => &[],
             };
-            let (tensor, shape) = (&tensors[id], facts.shapes[id].as_deref().unwrap_or(&[]));
-            inputs.push(Some(TensorRef { ty: tensor.ty, shape, quantization: tensor.quantization.as_ref(), bytes }));
+            let (tensor, shape) = (&tensors[*id], facts.shapes[*id].as_deref().unwrap_or(&[]));
+            io.inputs.push(Some(TensorRef { ty: tensor.ty, shape, quantization: tensor.quantization.as_ref(), bytes }));
         }
         // Every variable is on the heap, so that the first ones taken from there are the state.
-        let (states, mut owned_rest) = owned.split_at_mut(before);
-        let mut state = SmallVec::with_capacity(before);
+        let (states, mut rest) = taken.split_at_mut(state.len());
         for (id, bytes, shape) in states {
             let (tensor, data) = (&tensors[*id], OutputData::Planned { shape, bytes });
-            state.push(TensorMut { ty: tensor.ty, quantization: tensor.quantization.as_ref(), data });
+            io.state.push(TensorMut { ty: tensor.ty, quantization: tensor.quantization.as_ref(), data });
         }
-        let mut outputs = SmallVec::with_capacity(step.outputs.len());
-        for &id in &step.outputs {
-            let shape = facts.shapes[id].as_deref();
-            let data = match plan.place_of(id) {
+        for Slot { id, place, .. } in &*writes {
+            let (tensor, shape) = (&tensors[*id], facts.shapes[*id].as_deref());
+            let data = match place {
                 Place::Arena(range) => {
                     // SAFETY: `Plan::assert_disjoint` has checked that nothing else of this step overlaps it.
                     OutputData::Planned { shape: shape.unwrap_or(&[]), bytes: unsafe { lent.write(range.clone()) } }
                 }
-                _ => match take_first(&mut owned_rest) {
+                _ => match take_first(&mut rest) {
                     Some((_, bytes, own)) => match shape {
-                        Some(shape) if tensors[id].ty.bits() > 0 => OutputData::Planned { shape, bytes },
+                        Some(shape) if tensor.ty.bits() > 0 => OutputData::Planned { shape, bytes },
                         _ => OutputData::Dynamic { shape: own, bytes },
                     },
                     // An output that nobody reads and that has no place.
                     None => OutputData::Planned { shape: &[], bytes: &mut [] },
                 },
             };
-            outputs.push(TensorMut { ty: tensors[id].ty, quantization: tensors[id].quantization.as_ref(), data });
+            io.outputs.push(TensorMut { ty: tensor.ty, quantization: tensor.quantization.as_ref(), data });
         }
-        let result = kernel.run(&mut Io { inputs, outputs, state, scratch, pool: &self.pool, session: engine });
-        self.heap_bytes -= freed;
-        for (id, bytes, shape) in owned {
-            self.heap_bytes += bytes.len();
-            self.heap[id] = bytes;
-            self.facts.shapes[id] = Some(shape);
-        }
-        if late.is_some() {
-            self.plan.steps[i].work = Work::Deferred(late);
+        let result = kernel.run(&mut io);
+        drop(io);
+        for (id, bytes, shape) in taken {
+            *heap_bytes += bytes.len();
+            heap[id] = bytes;
+            facts.shapes[id] = Some(shape);
         }
         result
     }
@@ -404,15 +395,18 @@ impl Graph {
             inferred.into_iter().map(|i| i.shape).collect()
         };
         self.set_output_shapes(engine, index, &outputs)?;
-        let kernel = {
+        let (kernel, macs) = {
             let known = self.known(node);
             let kernel = context.compile_now(&self.facts, &known, index)?;
             note_seen(&known, &mut seen);
-            kernel
+            let view = self.facts.view(&model, self.subgraph, node, &known, None);
+            (kernel, view.map_or(0, |view| context.op(index).map_or(0, |op| op.macs(&view))))
         };
         let inputs = node.inputs.iter().map(|id| id.and_then(|id| self.facts.shapes[id].clone())).collect();
         let scratch = AlignedBytes::zeroed(kernel.scratch_bytes());
-        self.plan.steps[i].work = Work::Deferred(Some(Box::new(Late { inputs, seen, outputs, kernel, scratch })));
+        let step = &mut self.plan.steps[i];
+        (step.macs, step.work) =
+            (macs, Work::Deferred(Some(Box::new(Late { inputs, seen, outputs, kernel, scratch }))));
         Ok(())
     }
 
@@ -472,10 +466,38 @@ impl Graph {
                 Work::Deferred(None) => "prepared at run time".to_owned(),
             };
             let output = step.outputs.first().map_or("", |&id| graph.tensors[id].name()).to_owned();
-            NodeProfile { node: step.nodes[0], op: names.join("+"), kernel, output, macs: step.macs, calls, time }
+            let mut read: SmallVec<[TensorId; 8]> = step.inputs.iter().flatten().chain(&step.state).copied().collect();
+            read.sort_unstable();
+            read.dedup();
+            let bytes = |ids: &[TensorId]| ids.iter().map(|&id| self.byte_len(id) as u64).sum::<u64>();
+            NodeProfile {
+                node: step.nodes[0],
+                op: names.join("+"),
+                kernel,
+                output,
+                macs: step.macs,
+                is_integer: step.inputs.iter().flatten().any(|&id| is_quantized(&graph.tensors[id])),
+                bytes_read: bytes(&read),
+                bytes_written: bytes(&step.outputs) + bytes(&step.state),
+                calls,
+                time,
+            }
         });
         entries.collect()
     }
+
+    /// Bytes of a tensor with the shape that it has now; 0 where that is not known.
+    fn byte_len(&self, id: TensorId) -> usize {
+        let shape = self.facts.shapes[id].as_deref();
+        let elements = shape.and_then(|shape| shape.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim)));
+        elements.and_then(|n| self.definition().tensors[id].ty.byte_len(n)).unwrap_or(0)
+    }
+}
+
+/// Whether a tensor holds integers that stand for real numbers.
+fn is_quantized(tensor: &Tensor) -> bool {
+    let quantization = tensor.quantization.as_ref();
+    !tensor.ty.is_float() && quantization.is_some_and(|q| !q.scale.is_empty() || q.details.is_some())
 }
 
 /// Adds the data that somebody looked at.

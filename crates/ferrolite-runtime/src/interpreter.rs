@@ -1,7 +1,7 @@
 //! The interpreter: a plan with its memory.
 
 use crate::delegate::Delegate;
-use crate::delegates::{Cpu, Reference};
+use crate::delegates::{Cpu, Fused, Reference};
 use crate::engine::Engine;
 use crate::graph::Graph;
 use crate::{Limits, Profile, RuntimeError};
@@ -26,6 +26,10 @@ pub struct Options {
     pub isa: Isa,
     /// Keep every tensor readable after an invocation (takes more memory).
     pub preserve_all: bool,
+    /// Where image operators follow each other and a tensor between them has more bytes than this, they are computed
+    /// together, band by band, in about as much memory: such tensors stay in a cache of this size, have no memory of their
+    /// own and cannot be observed. Results are the same. `usize::MAX` computes operators one by one.
+    pub cache_bytes: usize,
     /// Variables and tables, for interpreters of one model's signatures that share them; `None` is one's own.
     pub resources: Option<Arc<Resources>>,
 }
@@ -36,9 +40,10 @@ impl Default for Options {
             threads: 1,
             limits: Limits::default(),
             catalog: Catalog::builtin(),
-            delegates: vec![Arc::new(Cpu), Arc::new(Reference)],
+            delegates: vec![Arc::new(Fused), Arc::new(Cpu), Arc::new(Reference)],
             isa: Isa::detect(),
             preserve_all: false,
+            cache_bytes: 512 << 10,
             resources: None,
         }
     }
@@ -274,7 +279,8 @@ impl Interpreter {
         self.graph.invoke(&mut self.engine)
     }
 
-    /// Runs the graph and shows every computed tensor to `observe` while its data is alive, inputs first.
+    /// Runs the graph and shows every computed tensor to `observe` while its data is alive, inputs first. What
+    /// [`Options::cache_bytes`] and delegates of several nodes hide is not shown.
     pub fn invoke_observed(&mut self, observe: &mut dyn FnMut(TensorView<'_>)) -> Result<(), RuntimeError> {
         self.graph.invoke_observed(&mut self.engine, observe)
     }

@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 mod arena;
+mod bands;
 pub mod delegate;
 pub mod delegates;
 mod engine;

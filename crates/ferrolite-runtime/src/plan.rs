@@ -6,10 +6,13 @@ use crate::facts::{Facts, KnownData, infer};
 use crate::{Limits, RuntimeError};
 use ferrolite_kernels::Isa;
 use ferrolite_kernels::ThreadPool;
-use ferrolite_model::{Bytes, Model, TensorId, TensorType};
+use ferrolite_model::{Bytes, Model, Node, TensorId, TensorType};
 use ferrolite_ops::op::{Callees, Io};
 use ferrolite_ops::tensor::OutputData;
-use ferrolite_ops::{AlignedBytes, Catalog, Kernel, NoSession, NodeView, OpDef, OpError, Shape, TensorMut, TensorRef};
+use ferrolite_ops::{
+    AlignedBytes, Catalog, Kernel, NoSession, NodeView, OpDef, OpError, Resources, Shape, TensorInfo, TensorMut,
+    TensorRef,
+};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -26,9 +29,12 @@ pub(crate) struct Context<'a> {
     pub(crate) delegates: &'a [Arc<dyn Delegate>],
     pub(crate) isa: Isa,
     pub(crate) pool: &'a ThreadPool,
+    pub(crate) resources: &'a Arc<Resources>,
     pub(crate) limits: Limits,
     /// Every tensor keeps its own memory until the next invocation.
     pub(crate) preserve_all: bool,
+    /// See [`crate::Options::cache_bytes`].
+    pub(crate) cache_bytes: usize,
     /// How many subgraphs are in the middle of a call. In a called one, inputs and outputs have memory of their own, to
     /// change hands without copies.
     pub(crate) depth: usize,
@@ -93,6 +99,34 @@ pub(crate) struct Step {
     pub(crate) state: Vec<TensorId>,
     pub(crate) work: Work,
     pub(crate) macs: u64,
+    /// Where `inputs` are.
+    pub(crate) reads: Vec<Option<Slot>>,
+    /// Where `outputs` are.
+    pub(crate) writes: Vec<Slot>,
+    /// The state, and outputs that are on the heap.
+    pub(crate) owned: Vec<TensorId>,
+}
+
+/// A tensor's place, views resolved.
+pub(crate) struct Slot {
+    pub(crate) id: TensorId,
+    /// The tensor whose memory it is.
+    pub(crate) root: TensorId,
+    pub(crate) place: Place,
+}
+
+impl Step {
+    /// A step whose state and places are still open.
+    pub(crate) fn new(
+        nodes: Vec<usize>,
+        inputs: Vec<Option<TensorId>>,
+        outputs: Vec<TensorId>,
+        work: Work,
+        macs: u64,
+    ) -> Step {
+        let (state, reads, writes, owned) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Step { nodes, inputs, outputs, state, work, macs, reads, writes, owned }
+    }
 }
 
 pub(crate) enum Work {
@@ -120,7 +154,12 @@ pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
     pub(crate) places: Vec<Place>,
     pub(crate) arena_bytes: usize,
+    /// Long enough for threads to be worth waking before there is work for them.
+    pub(crate) is_long: bool,
 }
+
+/// Multiply-accumulates of a plan that is long.
+const LONG: u64 = 3_000_000;
 
 impl<'a> Context<'a> {
     fn node_error(&self, node: usize) -> impl Fn(OpError) -> RuntimeError + '_ {
@@ -149,16 +188,19 @@ impl<'a> Context<'a> {
                 Fate::Deferred => deferred.push(index),
             }
         }
-        let mut steps = self.compile(facts, candidates)?;
+        let mut steps = self.compile(facts, &places, candidates)?;
         for node in deferred {
-            let (inputs, outputs) = self.boundary(&[node]);
-            steps.push(Step { nodes: vec![node], inputs, outputs, state: vec![], work: Work::Deferred(None), macs: 0 });
+            let (inputs, outputs) = self.boundary(&places, &[node]);
+            steps.push(Step::new(vec![node], inputs, outputs, Work::Deferred(None), 0));
         }
         for step in &mut steps {
             self.split_state(step)?;
         }
         // A partition runs when its last node would.
         steps.sort_by_key(|step| step.nodes.last().copied());
+        if !self.preserve_all {
+            steps = self.join_bands(facts, steps);
+        }
         self.place(facts, &mut steps, places)
     }
 
@@ -173,7 +215,7 @@ impl<'a> Context<'a> {
         Ok(graph.outputs.iter().map(|&id| facts.shapes[id].clone()).collect())
     }
 
-    /// Infers one node's outputs and folds it if all its inputs are constants.
+    /// Infers one node's outputs and folds it if all that it reads is constant.
     fn examine(&self, facts: &mut Facts, index: usize) -> Result<Fate, RuntimeError> {
         let graph = &self.model.subgraphs[self.subgraph];
         let node = &graph.nodes[index];
@@ -193,15 +235,14 @@ impl<'a> Context<'a> {
         let is_constant = |id: &Option<TensorId>| id.is_none_or(|id| facts.constants[id].is_some());
         let sized = |id: TensorId| graph.tensors[id].ty.bits() > 0;
         let has_input = node.inputs.iter().any(Option::is_some);
-        if has_input
-            && node.inputs.iter().all(is_constant)
-            && op.is_foldable()
-            && node.outputs.iter().all(|&id| sized(id))
-        {
+        let is_known = op.reads_shapes_only() || node.inputs.iter().all(is_constant);
+        let is_foldable = has_input && op.is_foldable() || op.is_fixed();
+        if is_known && is_foldable && node.outputs.iter().all(|&id| sized(id)) {
             let folded = match facts.view(self.model, self.subgraph, node, &[], None) {
                 Some(view) => self.fold(op, &view).map_err(&error)?,
                 None => return Ok(Fate::Deferred),
             };
+            node.inputs.iter().flatten().filter_map(|&id| facts.constants[id].as_ref()).for_each(Bytes::release);
             for (&id, data) in node.outputs.iter().zip(folded) {
                 facts.constants[id] = Some(data);
             }
@@ -235,9 +276,12 @@ impl<'a> Context<'a> {
     }
 
     fn fold(&self, op: &dyn OpDef, view: &NodeView<'_>) -> Result<Vec<Bytes>, OpError> {
-        let aligned: Vec<Option<AlignedBytes>> =
-            view.inputs.iter().map(|t| t.as_ref().and_then(|t| t.constant).map(|c| AlignedBytes::from(&**c))).collect();
-        let size = |t: &ferrolite_ops::TensorInfo<'_>| t.ty.byte_len(t.elements()).unwrap_or(0);
+        let data = |t: &TensorInfo<'_>| {
+            let data: &Bytes = t.constant?;
+            Some(if is_aligned(data, t.ty) { data.clone() } else { Bytes::from_owner(AlignedBytes::from(&**data)) })
+        };
+        let aligned: Vec<Option<Bytes>> = view.inputs.iter().map(|t| t.as_ref().and_then(data)).collect();
+        let size = |t: &TensorInfo<'_>| t.ty.byte_len(t.elements()).unwrap_or(0);
         let mut results: Vec<AlignedBytes> = view.outputs.iter().map(|t| AlignedBytes::zeroed(size(t))).collect();
         let kernel = op.reference(view)?;
         let mut scratch = AlignedBytes::zeroed(kernel.scratch_bytes());
@@ -261,17 +305,25 @@ impl<'a> Context<'a> {
             state: SmallVec::new(),
             scratch: &mut scratch,
             pool: self.pool,
-            session: &mut NoSession::default(),
+            session: &mut NoSession::new(self.resources.clone()),
         })?;
-        Ok(results.into_iter().map(|r| Bytes::from(&*r)).collect())
+        Ok(results.into_iter().map(Bytes::from_owner).collect())
     }
 
     /// Lets the delegates claim and compile nodes whose shapes are known.
-    fn compile(&self, facts: &Facts, mut candidates: Vec<usize>) -> Result<Vec<Step>, RuntimeError> {
+    fn compile(
+        &self,
+        facts: &mut Facts,
+        places: &[Place],
+        mut candidates: Vec<usize>,
+    ) -> Result<Vec<Step>, RuntimeError> {
         let mut steps = Vec::new();
         for delegate in self.delegates {
-            let view = self.graph_view(facts, &[], &candidates);
-            let claimed = delegate.claim(&view);
+            let mut claimed = delegate.claim(&self.graph_view(facts, &[], &candidates, places));
+            if self.preserve_all {
+                // What is inside of a partition has no memory.
+                claimed.retain(|nodes| nodes.len() == 1);
+            }
             let mut taken = Vec::new();
             for nodes in claimed {
                 if nodes.is_empty() || nodes.iter().any(|n| taken.contains(n) || candidates.binary_search(n).is_err()) {
@@ -280,7 +332,10 @@ impl<'a> Context<'a> {
                         "delegate {name} claims nodes that are not free: {nodes:?}"
                     )));
                 }
-                steps.push(self.compile_partition(&**delegate, &view, &nodes)?);
+                let graph = self.graph_view(facts, &[], &candidates, places);
+                let step = self.compile_partition(&**delegate, &graph, &nodes)?;
+                self.drop_packed(facts, &step);
+                steps.push(step);
                 taken.extend(nodes);
             }
             taken.sort_unstable();
@@ -300,7 +355,7 @@ impl<'a> Context<'a> {
         node: usize,
     ) -> Result<Box<dyn Kernel>, RuntimeError> {
         let candidates = [node];
-        let graph = self.graph_view(facts, known, &candidates);
+        let graph = self.graph_view(facts, known, &candidates, &[]);
         let nodes = &self.model.subgraphs[self.subgraph].nodes[node];
         let partition = Partition { graph: &graph, nodes: &candidates, inputs: &nodes.inputs, outputs: &nodes.outputs };
         let taker = self.delegates.iter().find(|delegate| !delegate.claim(&graph).is_empty());
@@ -313,6 +368,7 @@ impl<'a> Context<'a> {
         facts: &'v Facts,
         known: &'v [KnownData<'v>],
         candidates: &'v [usize],
+        places: &'v [Place],
     ) -> GraphView<'v> {
         GraphView {
             model: self.model,
@@ -322,6 +378,7 @@ impl<'a> Context<'a> {
             facts,
             known,
             candidates,
+            places,
         }
     }
 
@@ -331,12 +388,29 @@ impl<'a> Context<'a> {
         graph: &GraphView<'_>,
         nodes: &[usize],
     ) -> Result<Step, RuntimeError> {
-        let (inputs, outputs) = self.boundary(nodes);
+        let (inputs, outputs) = self.boundary(graph.places, nodes);
         let partition = Partition { graph, nodes, inputs: &inputs, outputs: &outputs };
         let kernel = delegate.compile(&partition).map_err(self.node_error(nodes[0]))?;
+        // Most kernels have packed them by now.
+        inputs.iter().flatten().filter_map(|&id| graph.facts.constants[id].as_ref()).for_each(Bytes::release);
         let macs = nodes.iter().map(|&n| graph.op(n).zip(graph.view(n)).map_or(0, |(op, view)| op.macs(&view))).sum();
-        let state = Vec::new();
-        Ok(Step { nodes: nodes.to_vec(), inputs, outputs, state, work: Work::Planned { kernel, scratch: 0..0 }, macs })
+        Ok(Step::new(nodes.to_vec(), inputs, outputs, Work::Planned { kernel, scratch: 0..0 }, macs))
+    }
+
+    /// Forgets results of folding that only this step uses, and that its kernel has packed: large weights that the file
+    /// holds in another type.
+    fn drop_packed(&self, facts: &mut Facts, step: &Step) {
+        let (graph, Work::Planned { kernel, .. }) = (&self.model.subgraphs[self.subgraph], &step.work) else { return };
+        let [_] = step.nodes[..] else { return };
+        for (position, id) in step.inputs.iter().enumerate() {
+            let is_made = |&id: &TensorId| facts.constants[id].is_some() && self.model.constant(&graph.tensors[id]).is_none();
+            let Some(id) = id.filter(is_made).filter(|_| !kernel.reads(position) && !self.preserve_all) else { continue };
+            let uses = |ids: &[Option<TensorId>]| ids.iter().filter(|&&used| used == Some(id)).count();
+            let users: usize = graph.nodes.iter().map(|node| uses(&node.inputs)).sum();
+            if users == 1 && !graph.outputs.contains(&id) {
+                facts.constants[id] = Some(Bytes::default());
+            }
+        }
     }
 
     /// Moves the variables that a step updates from its inputs to its state.
@@ -370,21 +444,24 @@ impl<'a> Context<'a> {
     }
 
     /// Tensors that cross a partition's border.
-    fn boundary(&self, nodes: &[usize]) -> (Vec<Option<TensorId>>, Vec<TensorId>) {
+    fn boundary(&self, places: &[Place], nodes: &[usize]) -> (Vec<Option<TensorId>>, Vec<TensorId>) {
         let graph = &self.model.subgraphs[self.subgraph];
         if let [node] = nodes {
             return (graph.nodes[*node].inputs.clone(), graph.nodes[*node].outputs.clone());
         }
+        let root = |id: TensorId| if let Place::Same(root) = places[id] { root } else { id };
+        let is_view = |node: &Node| node.outputs.iter().any(|&id| root(id) != id);
         let made: Vec<TensorId> = nodes.iter().flat_map(|&n| graph.nodes[n].outputs.iter().copied()).collect();
         let mut inputs = Vec::new();
         for id in nodes.iter().flat_map(|&n| graph.nodes[n].inputs.iter().flatten().copied()) {
-            if !made.contains(&id) && !inputs.contains(&Some(id)) {
+            if !made.contains(&root(id)) && !inputs.contains(&Some(id)) {
                 inputs.push(Some(id));
             }
         }
         let used_outside = |id: &TensorId| {
-            let others = graph.nodes.iter().enumerate().filter(|(i, _)| !nodes.contains(i));
-            graph.outputs.contains(id) || others.flat_map(|(_, n)| n.inputs.iter().flatten()).any(|used| used == id)
+            let others = graph.nodes.iter().enumerate().filter(|(i, n)| !nodes.contains(i) && !is_view(n));
+            let mut used = others.flat_map(|(_, n)| n.inputs.iter().flatten()).chain(&graph.outputs);
+            used.any(|&used| root(used) == *id)
         };
         let outputs = made.iter().copied().filter(used_outside).collect();
         (inputs, outputs)
@@ -463,7 +540,9 @@ impl<'a> Context<'a> {
                 }
             }
         }
-        let plan = Plan { steps: std::mem::take(steps), places, arena_bytes };
+        let is_long = steps.iter().map(|step| step.macs).fold(0, u64::saturating_add) >= LONG;
+        let mut plan = Plan { steps: std::mem::take(steps), places, arena_bytes, is_long };
+        plan.resolve();
         plan.assert_disjoint();
         Ok(plan)
     }
@@ -500,6 +579,19 @@ impl Plan {
     /// The place of a tensor, views resolved.
     pub(crate) fn place_of(&self, id: TensorId) -> &Place {
         &self.places[self.root(id)]
+    }
+
+    /// Notes in every step where its tensors are.
+    fn resolve(&mut self) {
+        let mut steps = std::mem::take(&mut self.steps);
+        let slot = |id: TensorId| Slot { id, root: self.root(id), place: self.place_of(id).clone() };
+        for step in &mut steps {
+            step.reads = step.inputs.iter().map(|id| id.map(slot)).collect();
+            step.writes = step.outputs.iter().map(|&id| slot(id)).collect();
+            let tensors = step.state.iter().chain(&step.outputs).copied();
+            step.owned = tensors.filter(|&id| *self.place_of(id) == Place::Heap).collect();
+        }
+        self.steps = steps;
     }
 
     /// Panics unless, in every step, what is written overlaps nothing else that the step touches. The interpreter's

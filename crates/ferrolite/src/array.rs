@@ -1,5 +1,6 @@
 //! Arrays and NumPy's files of them.
 
+use crate::encoding::{pack_strings, unpack_strings};
 use crate::{Error, files};
 use ferrolite_model::TensorType;
 use half::{bf16, f16};
@@ -9,7 +10,7 @@ use std::path::Path;
 /// Most bytes of one array in a file.
 const MAX_BYTES: usize = 1 << 31;
 
-/// A dense array of numbers: little-endian elements in row-major order.
+/// A dense array: little-endian elements in row-major order, or strings as a tensor holds them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
     /// Element type.
@@ -100,7 +101,7 @@ pub fn from_f64(ty: TensorType, values: &[f64]) -> Option<Vec<u8>> {
 /// Reads a `.npy` file.
 ///
 /// # Errors
-/// When it cannot be read, is damaged, or holds other elements than numbers.
+/// When it cannot be read, is damaged, or holds other elements than numbers and byte strings.
 pub fn read_npy(path: &Path) -> Result<Array, Error> {
     let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
     parse_npy(&bytes).map_err(|problem| Error::file(path, problem))
@@ -109,7 +110,7 @@ pub fn read_npy(path: &Path) -> Result<Array, Error> {
 /// Reads the arrays of a `.npz` file with their names, in the file's order.
 ///
 /// # Errors
-/// When it cannot be read, is damaged, or holds other elements than numbers.
+/// When it cannot be read, is damaged, or holds other elements than numbers and byte strings.
 pub fn read_npz(path: &Path) -> Result<Vec<(String, Array)>, Error> {
     let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
     parse_npz(&bytes).map_err(|problem| Error::file(path, problem))
@@ -148,33 +149,42 @@ pub fn parse_npy(bytes: &[u8]) -> Result<Array, String> {
         found.map(|(_, value)| value.trim_start()).ok_or_else(|| format!("the header has no {key}"))
     };
     let descr = after("descr")?.split(['\'', '"']).nth(1).ok_or("the element type cannot be read")?;
-    let (ty, big_endian) = element_type(descr).ok_or_else(|| format!("elements of type {descr:?} are not numbers"))?;
+    let other = || format!("elements of type {descr:?} are neither numbers nor byte strings");
+    let (ty, width, big_endian) = element_type(descr).ok_or_else(other)?;
     let column_major = after("fortran_order")?.starts_with("True");
     let dims = after("shape")?.strip_prefix('(').and_then(|s| s.split_once(')')).ok_or("the shape cannot be read")?.0;
     let dims = dims.split(',').map(str::trim).filter(|dim| !dim.is_empty());
     let shape = dims.map(|dim| dim.trim_end_matches('L').parse::<usize>().map_err(|e| format!("dimension {dim}: {e}")));
     let shape = shape.collect::<Result<Vec<_>, _>>()?;
     let elements = shape.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim));
-    let size = elements.and_then(|n| ty.byte_len(n)).filter(|&n| n <= MAX_BYTES);
+    let size = elements.and_then(|n| n.checked_mul(width)).filter(|&n| n <= MAX_BYTES);
     let size = size.ok_or_else(|| format!("shape {shape:?} is too large"))?;
     if data.len() != size {
         return Err(format!("shape {shape:?} of {ty} takes {size} bytes, {} are there", data.len()));
     }
-    let width = ty.bits() / 8;
     let mut bytes = data.to_vec();
-    if column_major {
+    if column_major && size > 0 {
         bytes = to_row_major(&bytes, &shape, width);
     }
     if big_endian {
         bytes.chunks_exact_mut(width).for_each(<[u8]>::reverse);
     }
+    if ty == TensorType::String {
+        // Zeros at the end of a string pad it.
+        let end = |s: &[u8]| s.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
+        let padded = (0..elements.unwrap_or(0)).map(|i| &bytes[i * width..][..width]);
+        bytes = pack_strings(padded.map(|s| &s[..end(s)])).ok_or("the strings are too long")?;
+    }
     Ok(Array { ty, shape, bytes })
 }
 
-/// NumPy's name of an element type, and whether its bytes are swapped.
-fn element_type(descr: &str) -> Option<(TensorType, bool)> {
+/// The element type that NumPy calls so, bytes of an element, and whether they are swapped.
+fn element_type(descr: &str) -> Option<(TensorType, usize, bool)> {
     use TensorType::*;
     let (order, name) = descr.split_at_checked(1)?;
+    if let Some(width) = name.strip_prefix('S') {
+        return width.parse().ok().map(|width| (String, width, false));
+    }
     let ty = match name {
         "b1" => Bool,
         "i1" => Int8,
@@ -190,7 +200,7 @@ fn element_type(descr: &str) -> Option<(TensorType, bool)> {
         "f8" => Float64,
         _ => return None,
     };
-    matches!(order, "<" | ">" | "|" | "=").then_some((ty, order == ">"))
+    matches!(order, "<" | ">" | "|" | "=").then_some((ty, ty.bits() / 8, order == ">"))
 }
 
 fn to_row_major(bytes: &[u8], shape: &[usize], width: usize) -> Vec<u8> {
@@ -213,13 +223,13 @@ fn to_row_major(bytes: &[u8], shape: &[usize], width: usize) -> Vec<u8> {
 /// Writes a `.npy` file.
 ///
 /// # Errors
-/// When the type has no name in NumPy (bfloat16 is written as float32), or the file system refuses.
+/// When the type has no name in NumPy (bfloat16 is written as float32), strings are damaged, or the file system refuses.
 pub fn write_npy(path: &Path, array: &Array) -> Result<(), Error> {
     let bytes = npy(array).ok_or_else(|| Error::usage(format!("NumPy has no element type for {}", array.ty)))?;
     files::write(path, &bytes)
 }
 
-/// The bytes of a `.npy` file; `None` for a type that NumPy has no name for.
+/// The bytes of a `.npy` file; `None` for a type that NumPy has no name for. Strings are padded to the longest.
 pub fn npy(array: &Array) -> Option<Vec<u8>> {
     use TensorType::*;
     let descr = match array.ty {
@@ -238,9 +248,20 @@ pub fn npy(array: &Array) -> Option<Vec<u8>> {
         Complex64 => "<c8",
         Complex128 => "<c16",
         BFloat16 => return npy(&Array::from_f32(&array.shape, &array.to_f32()?)),
+        String => {
+            let strings = unpack_strings(&array.bytes)?;
+            let width = strings.iter().map(|s| s.len()).max().unwrap_or(0).max(1);
+            let mut padded = Vec::with_capacity(strings.len().checked_mul(width)?);
+            strings.iter().for_each(|s| padded.extend(s.iter().copied().chain(std::iter::repeat(0)).take(width)));
+            return npy_of(&format!("|S{width}"), &array.shape, &padded);
+        }
         _ => return None,
     };
-    let dims: Vec<_> = array.shape.iter().map(|dim| format!("{dim},")).collect();
+    npy_of(descr, &array.shape, &array.bytes)
+}
+
+fn npy_of(descr: &str, shape: &[usize], data: &[u8]) -> Option<Vec<u8>> {
+    let dims: Vec<_> = shape.iter().map(|dim| format!("{dim},")).collect();
     let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}", dims.join(" "));
     // Magic, version and length take 10 bytes; the data starts at a multiple of 64.
     header.push_str(&" ".repeat(63 - (header.len() + 10) % 64));
@@ -248,7 +269,7 @@ pub fn npy(array: &Array) -> Option<Vec<u8>> {
     let mut out = b"\x93NUMPY\x01\x00".to_vec();
     out.extend(u16::try_from(header.len()).ok()?.to_le_bytes());
     out.extend(header.as_bytes());
-    out.extend(&array.bytes);
+    out.extend(data);
     Some(out)
 }
 
@@ -273,6 +294,9 @@ mod tests {
             assert_eq!((bytes.len() - array.bytes.len()) % 64, 0);
             assert_eq!(parse_npy(&bytes), Ok(array));
         }
+        let bytes = pack_strings([&b"one"[..], b"", b"fifteen"]).unwrap();
+        let strings = Array { ty: TensorType::String, shape: vec![3], bytes };
+        assert_eq!(parse_npy(&npy(&strings).unwrap()), Ok(strings));
     }
 
     #[test]
@@ -292,11 +316,11 @@ mod tests {
             let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
             parse_npy(&with_header(&header, &[])).unwrap_err()
         };
-        assert!(error("<U4", "(2,)").contains("not numbers"));
+        assert!(error("<U4", "(2,)").contains("neither numbers"));
         assert!(error("<f4", "(99999999999, 99999999999)").contains("too large"));
         assert!(error("<f4", "(-1,)").contains("dimension"));
         assert!(error("<f4", "2").contains("shape"));
-        assert!(error("", "(2,)").contains("not numbers"));
+        assert!(error("", "(2,)").contains("neither numbers"));
     }
 
     #[test]

@@ -32,6 +32,16 @@ pub fn read_model(path: &Path) -> Result<Model, Error> {
     parse_model(path, bytes)
 }
 
+/// Reads a model file that nobody writes to while the model lives, without a copy of its constants: see
+/// [`Bytes::map_file`]. Errors name it.
+///
+/// # Errors
+/// As [`read_model`].
+pub fn map_model(path: &Path) -> Result<Model, Error> {
+    let bytes = Bytes::map_file(path).map_err(|source| Error::io(path, source))?;
+    parse_model(path, bytes)
+}
+
 /// The model in the bytes of a file; errors name the file.
 ///
 /// # Errors

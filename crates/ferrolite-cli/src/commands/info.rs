@@ -11,7 +11,7 @@ const LARGEST: usize = 10;
 const NODES: usize = 60;
 
 pub fn run(args: &InfoArgs) -> Result<(), Error> {
-    let model = files::read_model(&args.model)?;
+    let model = files::map_model(&args.model)?;
     let info = ModelInfo::new(&model, &Catalog::builtin());
     if args.json {
         return print_json(&info);

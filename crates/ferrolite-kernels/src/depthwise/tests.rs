@@ -39,14 +39,20 @@ fn taps(s: &ConvShape, row: usize, o: usize) -> Vec<(usize, usize)> {
 fn float_equals_the_definition() {
     let mut r = Rng::new(41);
     let pools = [ThreadPool::new(1), ThreadPool::new(2)];
-    for round in 0..60 {
-        let s = shape(&mut r, round);
+    for round in 0..120 {
+        let mut s = shape(&mut r, round);
+        if !round.is_multiple_of(3) {
+            s.dilation.1 = 1;
+            (s.k_w, s.stride.1) = (r.usize(1, 4) * 2 + 1, r.usize(1, 3));
+        }
         let (input, filter) = (r.f32s(s.input_len()), r.f32s(s.k_h * s.k_w * s.out_c));
         let bias = r.f32s(s.out_c);
         let bias = (!round.is_multiple_of(3)).then_some(&bias[..]);
+        let mut packed = vec![9.0; depthwise_packed_len(&s)];
+        pack_depthwise_f32(&s, &filter, bias, &mut packed);
         for isa in Isa::available() {
             let mut out = vec![9.0; s.output_len()];
-            depthwise_conv2d_f32(&pools[round % 2], isa, &s, &input, &filter, bias, &mut out, (-1.5, 2.0));
+            depthwise_conv2d_f32(&pools[round % 2], isa, &s, &input, &packed, &mut out, (-1.5, 2.0));
             for row in 0..s.rows() {
                 for o in 0..s.out_c {
                     let sum: f64 =
@@ -67,7 +73,7 @@ fn float_equals_the_definition() {
 fn int_equals_the_definition() {
     let mut r = Rng::new(42);
     let pools = [ThreadPool::new(1), ThreadPool::new(2)];
-    for round in 0..90 {
+    for round in 0..120 {
         let mut s = shape(&mut r, round);
         if round % 3 == 0 {
             // The everyday filter.
@@ -75,6 +81,7 @@ fn int_equals_the_definition() {
         }
         let n = s.out_c;
         let (input, filter) = (r.i8s(s.input_len()), r.i8s(s.k_h * s.k_w * n));
+        let input_u8: Vec<i8> = input.iter().map(|x| x ^ -128).collect();
         let bias: Vec<i32> = (0..n).map(|_| (r.next() as i32) >> r.range(8, 24)).collect();
         let mut multiplier: Vec<i32> = (0..n).map(|_| r.range(1 << 30, i32::MAX)).collect();
         if round % 5 == 0 {
@@ -84,21 +91,27 @@ fn int_equals_the_definition() {
             (0..n).map(|_| if round % 4 == 0 && r.one_in(4) { r.range(-31, 31) } else { r.range(-12, 1) }).collect();
         let (scale, fbias) = (r.f32s(n), r.f32s(n));
         let (row_scale, row_zero) = (r.f32s(s.batch), (0..s.batch).map(|_| r.range(-20, 20)).collect::<Vec<i32>>());
-        let (za, zw) = (r.range(-128, 128), if round % 2 == 0 { 0 } else { r.range(-128, 128) });
+        let (zero, zw) = (r.range(-128, 128), if round % 2 == 0 { 0 } else { r.range(-128, 128) });
         let acc = |row: usize, o: usize, za: i32| -> i32 {
             taps(&s, row, o).iter().map(|(i, f)| (i32::from(input[*i]) - za) * (i32::from(filter[*f]) - zw)).sum()
         };
         for isa in Isa::available() {
             let pool = &pools[round % 2];
             let cols = ColumnsI8::Requant { bias: Some(&bias), multiplier: &multiplier, shift: &shift };
-            let packed = DepthwiseI8::pack(isa, &s, &filter, za, zw, cols);
+            let packed = DepthwiseI8::pack(isa, &s, &filter, false, zero, zw, cols);
+            let unsigned = DepthwiseI8::pack(isa, &s, &filter, true, zero, zw, cols);
             let len = s.output_len();
             let (mut raw, mut bytes, mut float) = (vec![7; len], vec![7i8; len], vec![7.0; len]);
             depthwise_conv2d_i8(pool, &s, &input, &packed, OutI8::I32 { out: &mut raw, ldc: 0 });
             let o = OutI8::I8 { out: &mut bytes, ldc: 0, zero_point: -3, min: -100, max: 120 };
             depthwise_conv2d_i8(pool, &s, &input, &packed, o);
+            let mut flipped = bytes.clone();
+            let o = OutI8::I8 { out: &mut flipped, ldc: 0, zero_point: -3, min: -100, max: 120 };
+            depthwise_conv2d_i8(pool, &s, &input_u8, &unsigned, o);
+            // An image's own zero point replaces that of the input.
+            let za = if round % 3 == 0 { zero } else { 0 };
             let cols = ColumnsI8::Float { scale: &scale, bias: Some(&fbias) };
-            let packed = DepthwiseI8::pack(isa, &s, &filter, za, zw, cols);
+            let packed = DepthwiseI8::pack(isa, &s, &filter, false, za, zw, cols);
             let o = OutI8::F32 {
                 out: &mut float,
                 ldc: 0,
@@ -113,12 +126,13 @@ fn int_equals_the_definition() {
             for row in 0..s.rows() {
                 for o in 0..n {
                     let at = row * s.out_stride + o;
-                    let a = acc(row, o, za).wrapping_add(bias[o]);
+                    let a = acc(row, o, zero).wrapping_add(bias[o]);
                     assert_eq!(raw[at], a);
                     let q = multiply_by_quantized_multiplier(a, multiplier[o], shift[o]).wrapping_add(-3);
                     assert_eq!(i32::from(bytes[at]), q.clamp(-100, 120));
+                    assert_eq!(flipped[at], bytes[at] ^ -128);
                     let b = row / (s.out_h * s.out_w);
-                    let f = acc(row, o, za + if round % 3 != 0 { row_zero[b] } else { 0 }) as f32
+                    let f = acc(row, o, if round % 3 != 0 { row_zero[b] } else { za }) as f32
                         * (row_scale[b] * scale[o])
                         + fbias[o];
                     assert_eq!(float[at], f);

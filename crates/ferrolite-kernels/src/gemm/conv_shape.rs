@@ -64,6 +64,16 @@ impl ConvShape {
         }
     }
 
+    /// The convolution that computes the output rows `rows` of a single image from the input rows that they depend on, which
+    /// are those from `rows.start · stride.0 - pad_top` on, as far as they are inside the image.
+    pub fn band(&self, rows: std::ops::Range<usize>) -> ConvShape {
+        let reach = (self.k_h.max(1) - 1) * self.dilation.0 + 1;
+        let first = rows.start * self.stride.0;
+        let end = ((rows.end.max(1) - 1) * self.stride.0 + reach).saturating_sub(self.pad_top).min(self.in_h);
+        let in_h = end - first.saturating_sub(self.pad_top).min(end);
+        ConvShape { in_h, out_h: rows.len(), pad_top: self.pad_top.saturating_sub(first), ..*self }
+    }
+
     /// Output pixels of the whole batch: the rows of the implied matrix product.
     pub fn rows(&self) -> usize {
         self.batch * self.out_h * self.out_w

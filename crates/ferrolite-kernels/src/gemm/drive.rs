@@ -8,8 +8,9 @@ use std::ops::Range;
 /// Column panels are taken in groups of about this many bytes, so that a group stays in the second-level cache while the rows
 /// stream past it.
 const GROUP_BYTES: usize = 512 << 10;
-/// Multiply-adds below which another task is not worth waking a thread.
-const TASK_MACS: usize = 100_000;
+/// Bytes of multiply-adds below which another task is not worth handing to a thread: a microsecond or more of work, in which
+/// a kernel takes about as many bytes whatever their type.
+const TASK_BYTES: usize = 600_000;
 
 /// The work of one product.
 pub(crate) struct Job {
@@ -38,6 +39,9 @@ pub(crate) struct Block<'a> {
     pub(crate) ahead: usize,
     /// The column panels to multiply with.
     pub(crate) panels: Range<usize>,
+    /// Bytes of the packed operand that later blocks of this task begin with: this block's share of what is worth
+    /// prefetching.
+    pub(crate) soon: Range<usize>,
 }
 
 /// Calls `block` for every block of rows with every column panel, in parallel. How rows are cut into blocks depends on `m` and
@@ -47,11 +51,12 @@ pub(crate) fn drive<T: Pod>(pool: &ThreadPool, job: &Job, rows: &dyn Rows<T>, bl
         return;
     }
     let blocks = job.m.div_ceil(job.mr);
+    let (rows_each, rows_left) = (job.m / blocks, job.m % blocks);
     let k = job.taps * job.kc;
     let tasks = if pool.threads() == 1 {
         1
     } else {
-        (job.m.saturating_mul(job.n).saturating_mul(k) / TASK_MACS).clamp(1, pool.threads() * 8)
+        (job.m.saturating_mul(job.n).saturating_mul(k * size_of::<T>()) / TASK_BYTES).clamp(1, pool.threads() * 8)
     };
     // Cut the greater operand: its parts are then read by one task each.
     let a_bytes = job.m * k * size_of::<T>();
@@ -74,11 +79,17 @@ pub(crate) fn drive<T: Pod>(pool: &ThreadPool, job: &Job, rows: &dyn Rows<T>, bl
             let mut from = cols.start;
             while from < cols.end {
                 let to = (from + group).min(cols.end);
-                for i in mine.clone() {
-                    let r = chunk(job.m, blocks, i);
+                let next = to * job.panel_bytes..(to + group).min(cols.end) * job.panel_bytes;
+                let share = next.len().div_ceil(mine.len()).next_multiple_of(64);
+                for (turn, i) in mine.clone().enumerate() {
+                    // What `chunk` says.
+                    let start = i * rows_each + i.min(rows_left);
+                    let r = start..start + rows_each + usize::from(i < rows_left);
                     rows.fill(r.start, r.len(), ptrs, patch);
                     let ahead = rows.ahead(r.end).unwrap_or(ptrs[0]);
-                    block(Block { row: r.start, mr: r.len(), ptrs, ahead, panels: from..to });
+                    let soon = (next.start + turn * share).min(next.end);
+                    let soon = soon..(soon + share).min(next.end);
+                    block(Block { row: r.start, mr: r.len(), ptrs, ahead, panels: from..to, soon });
                 }
                 from = to;
             }

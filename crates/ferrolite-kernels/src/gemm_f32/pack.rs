@@ -33,6 +33,11 @@ impl PackF32 {
         PackF32::new(isa, shape.out_c, taps, kc)
     }
 
+    /// For which instruction set.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
     /// The name of the kernel.
     pub fn kernel(&self) -> &'static str {
         self.micro.name

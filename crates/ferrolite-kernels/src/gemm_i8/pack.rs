@@ -5,6 +5,7 @@ use crate::gemm::{ConvShape, Layout};
 use crate::isa::{Isa, Level, Variant};
 use crate::mem::AlignedVec;
 use crate::requant::Pair;
+use crate::transpose::{as_words, transpose_i32};
 
 /// Rows of the header of a panel.
 pub(super) const HEADER: usize = 6;
@@ -215,16 +216,37 @@ impl PackI8 {
         for p in 0..self.panels() {
             let (col, width) = (p * self.micro.run.nr(), self.width(p));
             let panel = &mut dst[p * self.panel_len()..][..width * self.depth()];
-            for c in 0..width.min(n - col) {
+            let cols = width.min(n - col);
+            // Whole groups of four are transposed as numbers of 32 bits.
+            let quads = match layout {
+                Layout::RowsOfK if self.kc % QUAD == 0 => as_words(&weights[col * k..][..cols * k]),
+                _ => None,
+            };
+            if let Some(quads) = quads {
+                let body = &mut panel[HEADER * width..];
+                transpose_i32(self.isa, quads, k / QUAD, cols, k / QUAD, body, width);
+                if self.micro.run.offset != 0 {
+                    let offset = i32::from_ne_bytes([self.micro.run.offset as u8; QUAD]);
+                    body.chunks_exact_mut(width).for_each(|row| row[..cols].iter_mut().for_each(|w| *w ^= offset));
+                }
+            }
+            for c in 0..cols {
                 let j = col + c;
                 let (len, from) = (panel.len(), HEADER * width + c);
                 let to = &mut panel[from.min(len)..];
                 let (sum, magnitude) = match layout {
-                    Layout::RowsOfK => self.pack_column(&weights[j * k..][..k], to, width),
+                    Layout::RowsOfK => {
+                        let weights = &weights[j * k..][..k];
+                        if quads.is_none() {
+                            self.pack_column(weights, to, width);
+                        }
+                        sums(weights)
+                    }
                     Layout::RowsOfN => {
                         column.clear();
                         column.extend(weights[j.min(weights.len())..].iter().step_by(n).take(k));
-                        self.pack_column(&column, to, width)
+                        self.pack_column(&column, to, width);
+                        sums(&column)
                     }
                 };
                 let mut set = |row: usize, value: i32| panel[row * width + c] = value;
@@ -274,11 +296,9 @@ impl PackI8 {
         PackedI8Ref { spec, data: dst }
     }
 
-    /// Packs one column into groups `width` apart; the sum of its weights, and of their magnitudes.
-    fn pack_column(&self, w: &[i8], to: &mut [i32], width: usize) -> (i32, u32) {
+    /// Packs one column into groups `width` apart.
+    fn pack_column(&self, w: &[i8], to: &mut [i32], width: usize) {
         let offset = u32::from_ne_bytes([self.micro.run.offset as u8; QUAD]);
-        let sum = w.iter().fold(0i32, |s, x| s.wrapping_add(i32::from(*x)));
-        let magnitude = w.iter().fold(0u32, |s, x| s.saturating_add(u32::from(x.unsigned_abs())));
         let mut slots = to.iter_mut().step_by(width);
         let piece = if self.micro.run.tiles { w.len() } else { self.kc };
         for tap in w.chunks_exact(piece.max(1)) {
@@ -299,8 +319,23 @@ impl PackI8 {
                 *slot = i32::from_ne_bytes(bytes);
             }
         }
-        (sum, magnitude)
     }
+}
+
+/// The sum of weights, and of their magnitudes.
+fn sums(w: &[i8]) -> (i32, u32) {
+    // So many that sums of 16 bits hold them.
+    let parts = w.chunks(128).map(|part| {
+        let (mut sum, mut magnitude) = (0i16, 0u16);
+        for &w in part {
+            sum += i16::from(w);
+            magnitude += u16::from(w.unsigned_abs());
+        }
+        (sum, magnitude)
+    });
+    parts.fold((0, 0), |(sum, magnitude), part| {
+        (i32::wrapping_add(sum, part.0.into()), u32::saturating_add(magnitude, part.1.into()))
+    })
 }
 
 /// A packed right operand in borrowed memory.

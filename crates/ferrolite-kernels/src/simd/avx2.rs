@@ -10,6 +10,17 @@ use std::arch::x86_64::*;
 #[derive(Clone, Copy)]
 pub(crate) struct F32x8(pub(crate) __m256);
 
+/// What [`I32v::requant_small`] multiplies, adds and shifts by, as AVX-512's of the same name.
+#[derive(Clone, Copy)]
+pub(crate) struct Requant {
+    m: __m256i,
+    m_odd: __m256i,
+    nudge: __m256i,
+    nudge_odd: __m256i,
+    sign: __m256i,
+    e: __m256i,
+}
+
 /// Eight i32.
 #[derive(Clone, Copy)]
 pub(crate) struct I32x8(pub(crate) __m256i);
@@ -36,6 +47,15 @@ impl F32v for F32x8 {
     #[inline(always)]
     unsafe fn load_n(p: *const f32, n: usize) -> Self {
         F32x8(_mm256_maskload_ps(p, mask(n)))
+    }
+    type Mask = __m256i;
+    #[inline(always)]
+    unsafe fn mask(n: usize) -> __m256i {
+        mask(n)
+    }
+    #[inline(always)]
+    unsafe fn load_masked(p: *const f32, mask: __m256i) -> Self {
+        F32x8(_mm256_maskload_ps(p, mask))
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
@@ -96,6 +116,10 @@ impl F32v for F32x8 {
     #[inline(always)]
     unsafe fn gt_select(self, o: Self, x: Self, y: Self) -> Self {
         F32x8(_mm256_blendv_ps(y.0, x.0, _mm256_cmp_ps::<_CMP_GT_OQ>(self.0, o.0)))
+    }
+    #[inline(always)]
+    unsafe fn any_gt(self, o: Self) -> bool {
+        _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(self.0, o.0)) != 0
     }
     #[inline(always)]
     unsafe fn scale2(self, n: Self) -> Self {
@@ -218,6 +242,51 @@ impl I32v for I32x8 {
         I32x8(_mm256_sub_epi32(_mm256_srav_epi32(self.0, e.0), up))
     }
     #[inline(always)]
+    unsafe fn xor(self, o: Self) -> Self {
+        I32x8(_mm256_xor_si256(self.0, o.0))
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(a: *const u8, b: *const u8, n: usize, flip: u8) -> Self {
+        let load = |p: *const u8| {
+            if n == 8 {
+                return _mm_loadl_epi64(p.cast());
+            }
+            let mut bytes = [0u8; 8];
+            std::ptr::copy_nonoverlapping(p, bytes.as_mut_ptr(), n);
+            _mm_loadl_epi64(bytes.as_ptr().cast())
+        };
+        let pairs = _mm_xor_si128(_mm_unpacklo_epi8(load(a), load(b)), _mm_set1_epi8(flip as i8));
+        I32x8(_mm256_cvtepi8_epi16(pairs))
+    }
+    #[inline(always)]
+    unsafe fn dot2(self, x: Self, w: Self) -> Self {
+        I32x8(_mm256_add_epi32(self.0, _mm256_madd_epi16(x.0, w.0)))
+    }
+    type Requant = Requant;
+    #[inline(always)]
+    unsafe fn requant_plan(m: Self, shift: Self) -> Self::Requant {
+        let e = _mm256_sub_epi32(_mm256_setzero_si256(), shift.0);
+        let half = _mm256_srli_epi32::<1>(_mm256_sllv_epi32(_mm256_set1_epi32(1), e));
+        let round = _mm256_set1_epi64x(1 << 31);
+        Requant {
+            m: m.0,
+            m_odd: _mm256_srli_epi64::<32>(m.0),
+            nudge: _mm256_or_si256(_mm256_slli_epi64::<32>(half), round),
+            nudge_odd: _mm256_or_si256(_mm256_blend_epi32::<0xAA>(_mm256_setzero_si256(), half), round),
+            // A comparison is -1 where it holds.
+            sign: _mm256_sub_epi32(_mm256_set1_epi32(31), _mm256_cmpeq_epi32(e, _mm256_setzero_si256())),
+            e,
+        }
+    }
+    #[inline(always)]
+    unsafe fn requant_small(self, r: Requant) -> Self {
+        let twice = _mm256_add_epi32(self.0, self.0);
+        let even = _mm256_add_epi64(_mm256_mul_epi32(twice, r.m), r.nudge);
+        let odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64::<32>(twice), r.m_odd), r.nudge_odd);
+        let h = _mm256_blend_epi32::<0xAA>(_mm256_srli_epi64::<32>(even), odd);
+        I32x8(_mm256_srav_epi32(_mm256_sub_epi32(h, _mm256_srlv_epi32(self.0, r.sign)), r.e))
+    }
+    #[inline(always)]
     unsafe fn min(self, o: Self) -> Self {
         I32x8(_mm256_min_epi32(self.0, o.0))
     }
@@ -228,6 +297,10 @@ impl I32v for I32x8 {
     #[inline(always)]
     unsafe fn to_f32(self) -> F32x8 {
         F32x8(_mm256_cvtepi32_ps(self.0))
+    }
+    #[inline(always)]
+    unsafe fn nearest(f: F32x8) -> Self {
+        I32x8(_mm256_cvtps_epi32(f.0))
     }
     #[inline(always)]
     unsafe fn from_f32(f: F32x8) -> Self {

@@ -33,6 +33,12 @@ pub(crate) trait F32v: Copy {
     unsafe fn load(p: *const f32) -> Self;
     /// The first `n <= N` lanes from `p`, the rest 0.
     unsafe fn load_n(p: *const f32, n: usize) -> Self;
+    /// Which lanes are loaded.
+    type Mask: Copy;
+    /// The first `n <= N` lanes.
+    unsafe fn mask(n: usize) -> Self::Mask;
+    /// The lanes of `mask` from `p`, the rest 0; an address of which nothing is loaded may be any.
+    unsafe fn load_masked(p: *const f32, mask: Self::Mask) -> Self;
     /// `N` lanes to `p`.
     unsafe fn store(self, p: *mut f32);
     /// The first `n <= N` lanes to `p`.
@@ -49,6 +55,12 @@ pub(crate) trait F32v: Copy {
     unsafe fn div(self, o: Self) -> Self;
     /// self · b + c, fused where the instruction set has it.
     unsafe fn fma(self, b: Self, c: Self) -> Self;
+    /// 1 / self where both are normal, to a unit in the last place.
+    #[inline(always)]
+    unsafe fn recip(self) -> Self {
+        // SAFETY: the contract of this trait.
+        unsafe { Self::splat(1.0).div(self) }
+    }
     /// The square root.
     unsafe fn sqrt(self) -> Self;
     /// The smaller one; `o` if either is NaN.
@@ -63,6 +75,8 @@ pub(crate) trait F32v: Copy {
     unsafe fn round(self) -> Self;
     /// `x` where self > o, else `y` (also where either is NaN).
     unsafe fn gt_select(self, o: Self, x: Self, y: Self) -> Self;
+    /// Whether self > o in any lane.
+    unsafe fn any_gt(self, o: Self) -> bool;
     /// self · 2^n for a whole `n` in -252..=252; correctly rounded once for normal results.
     unsafe fn scale2(self, n: Self) -> Self;
     /// The sum of the lanes, in a tree.
@@ -76,6 +90,20 @@ pub(crate) trait F32v: Copy {
         // SAFETY: the contract of this trait.
         unsafe { hi.min(lo.max(self)) }
     }
+}
+
+/// How whole numbers become bytes: a zero point is added, the sum clamped to bounds in the range of i8, and the byte flipped
+/// by exclusive or (0x80 makes it unsigned).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bytes {
+    /// The zero point.
+    pub(crate) zero: i32,
+    /// The lower bound.
+    pub(crate) min: i32,
+    /// The upper bound.
+    pub(crate) max: i32,
+    /// What bytes are flipped by.
+    pub(crate) flip: u8,
 }
 
 /// A vector of `N` i32 beside an [`F32v`] of as many lanes.
@@ -123,6 +151,32 @@ pub(crate) trait I32v: Copy {
     unsafe fn high_mul(self, m: Self) -> Self;
     /// self / 2^e rounded half away from zero, 0 <= e < 32.
     unsafe fn shr_round(self, e: Self) -> Self;
+    /// Bits that differ.
+    unsafe fn xor(self, o: Self) -> Self;
+    /// The first `n <= N` lanes: the byte of `a` in the lower, of `b` in the upper 16 bits, flipped by `flip`, sign-extended.
+    unsafe fn load_pairs(a: *const u8, b: *const u8, n: usize, flip: u8) -> Self;
+    /// self + x · w summed over the pairs of 16 bits.
+    unsafe fn dot2(self, x: Self, w: Self) -> Self;
+    /// Multipliers and shifts as [`I32v::requant_small`] wants them.
+    type Requant: Copy;
+    /// Multipliers of at least 0, shifts in -31..=0.
+    unsafe fn requant_plan(multiplier: Self, shift: Self) -> Self::Requant;
+    /// self · multiplier · 2^(shift - 31) with two roundings, for |self| < 2^30.
+    unsafe fn requant_small(self, plan: Self::Requant) -> Self;
+    /// Vectors as bytes: `n <= N` lanes of the first `count <= 4` vectors, `stride` apart.
+    #[inline(always)]
+    unsafe fn store_bytes(q: [Self; 4], how: &Bytes, p: *mut u8, stride: usize, count: usize, n: usize) {
+        // SAFETY: the contract of this trait.
+        unsafe {
+            let (zero, min, max) = (Self::splat(how.zero), Self::splat(how.min), Self::splat(how.max));
+            let flip = Self::splat(i32::from(how.flip as i8));
+            for (i, q) in q.into_iter().enumerate().take(count) {
+                let q = q.add(zero).max(min).min(max).xor(flip);
+                let to = p.add(i * stride).cast();
+                if n == Self::N { q.store_i8(to) } else { q.store_i8_n(to, n) }
+            }
+        }
+    }
     /// The smaller one.
     unsafe fn min(self, o: Self) -> Self;
     /// The greater one.
@@ -131,6 +185,8 @@ pub(crate) trait I32v: Copy {
     unsafe fn to_f32(self) -> Self::F;
     /// From floats, toward zero; every lane must be in the range of i32.
     unsafe fn from_f32(f: Self::F) -> Self;
+    /// From floats, to nearest, ties to even; every lane must be in the range of i32.
+    unsafe fn nearest(f: Self::F) -> Self;
     /// `N` floats from the bits at `p`.
     #[inline(always)]
     unsafe fn load_f32(p: *const i32) -> Self::F {

@@ -70,7 +70,7 @@ impl OpDef for Add {
         &[
             FastKernel {
                 name: "add_f32",
-                supports: vector::is_long_f32,
+                supports: vector::is_f32,
                 prepare: |node, isa| vector::binary("add_f32", node, isa, Binary::Add, finite_range(options(node).0)?),
             },
             FastKernel {
@@ -84,6 +84,10 @@ impl OpDef for Add {
                 prepare: |node, _| vector::table2("add_8bit_table", &Add, node),
             },
         ]
+    }
+
+    fn binary_f32(&self, node: &NodeView<'_>) -> Option<(Binary, (f32, f32))> {
+        Some((Binary::Add, finite_range(options(node).0).ok()?))
     }
 
     fn quantize(&self) -> Option<QuantRule> {
@@ -127,7 +131,7 @@ impl OpDef for Sub {
         &[
             FastKernel {
                 name: "sub_f32",
-                supports: vector::is_long_f32,
+                supports: vector::is_f32,
                 prepare: |node, isa| vector::binary("sub_f32", node, isa, Binary::Sub, finite_range(options(node).0)?),
             },
             FastKernel {
@@ -141,6 +145,10 @@ impl OpDef for Sub {
                 prepare: |node, _| vector::table2("sub_8bit_table", &Sub, node),
             },
         ]
+    }
+
+    fn binary_f32(&self, node: &NodeView<'_>) -> Option<(Binary, (f32, f32))> {
+        Some((Binary::Sub, finite_range(options(node).0).ok()?))
     }
 
     fn quantize(&self) -> Option<QuantRule> {

@@ -3,15 +3,15 @@
 use super::infer::{Problem, options, problem};
 use super::reference::linear;
 use super::wide;
-use crate::OpError;
 use crate::common::linear::{Epilogue, Requant, channel_scales};
 use crate::common::operand::{BiasI8, Columns, OperandF32, OperandI8};
 use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::weights::constant;
 use crate::op::{FastKernel, Io, Kernel, NodeView};
+use crate::{OpError, ensure};
 use ferrolite_kernels::{
-    EpilogueF32, Isa, Layout, OutI8, PackI8, gemm_f32, gemm_i8, quantize_rows_asymmetric, quantize_rows_symmetric,
-    transpose_into,
+    BatchGemmF32, EpilogueF32, Isa, Layout, OutI8, PackF32, PackI8, gemm_f32, gemm_i8, quantize_rows_asymmetric,
+    quantize_rows_symmetric, transpose_into,
 };
 use ferrolite_model::TensorType::{Float32, Int8};
 
@@ -43,7 +43,13 @@ fn prepare(node: &NodeView<'_>, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
             };
             let operands: Vec<OperandF32> = (0..matrices).map(operand).collect();
             let name = format!("batch_matmul/{}", operands[0].kernel());
-            Ok(Box::new(Float { name, steps: Steps::new(&p), operands, held: held.is_some(), isa, p }))
+            let steps = Steps::new(&p);
+            if held.is_none() && steps.products.len() > 1 {
+                let gemm = BatchGemmF32 { m: p.m, pack: PackF32::new(isa, p.n, 1, p.k), layout, transposed: p.adj_x };
+                let operands = (0..p.batches()).map(|batch| p.operands(batch)).collect();
+                return Ok(Box::new(Batch { name, gemm, operands, elements: p.left_count * p.m * p.k }));
+            }
+            Ok(Box::new(Float { name, steps, operands, held: held.is_some(), isa, p }))
         }
         (x, _) => {
             let (columns, zeros, epilogue) = if x == Int8 {
@@ -100,6 +106,29 @@ impl Steps {
     }
 }
 
+/// Products whose right operands are packed at each run.
+struct Batch {
+    name: String,
+    gemm: BatchGemmF32,
+    operands: Vec<(usize, usize)>,
+    /// Of the left operand.
+    elements: usize,
+}
+
+impl Kernel for Batch {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        let (x, w) = (io.input(0)?.slice::<f32>()?, io.input(1)?.slice::<f32>()?);
+        ensure!(x.len() == self.elements, "a kernel was prepared for other shapes");
+        self.gemm.run(io.pool, &self.operands, x, w, io.outputs[0].slice::<f32>()?);
+        Ok(())
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// One product, or several with constant right operands.
 struct Float {
     name: String,
     p: Problem,

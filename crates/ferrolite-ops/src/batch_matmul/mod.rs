@@ -15,6 +15,7 @@ use ferrolite_model::BuiltinOperator;
 use std::ops::RangeInclusive;
 
 pub use gradient::emit_product;
+pub(crate) use infer::{Problem, problem};
 
 /// BATCH_MATMUL.
 pub struct BatchMatMul;

@@ -191,6 +191,13 @@ impl<const N: usize> Tiles<N> {
         self.outer.output
     }
 
+    /// Calls `run(first piece, input offsets, pieces, steps)` for every run of pieces over which inputs advance by equal steps.
+    pub fn for_each_run(&self, mut run: impl FnMut(usize, [usize; N], usize, [usize; N])) {
+        let last = self.outer.dims.len() - 1;
+        let steps = std::array::from_fn(|i| self.outer.strides[i][last]);
+        self.outer.for_each(0..self.count(), |piece, at, count| run(piece, at, count, steps));
+    }
+
     /// Calls `run(piece, input offsets)` for pieces of a range.
     pub fn for_each(&self, pieces: Range<usize>, mut run: impl FnMut(usize, [usize; N])) {
         let last = self.outer.dims.len() - 1;
@@ -325,6 +332,14 @@ mod tests {
                 seen.extend((0..tiles.len).map(|k| [0, 1].map(|i| at[i] + k % tiles.inputs[i])));
             });
             assert_eq!(seen, naive(&output, shapes), "{shapes:?}");
+            let mut runs = Vec::new();
+            tiles.for_each_run(|first, at, count, steps| {
+                assert_eq!(first * tiles.len, runs.len());
+                let row =
+                    |r: usize| (0..tiles.len).map(move |k| [0, 1].map(|i| at[i] + r * steps[i] + k % tiles.inputs[i]));
+                runs.extend((0..count).flat_map(row));
+            });
+            assert_eq!(runs, seen, "{shapes:?}");
         }
         let rows = Tiles::new(&Broadcast::new(&[2, 5, 3], [&[2, 5, 3], &[2, 1, 3]]).unwrap());
         assert_eq!((rows.count(), rows.len, rows.inputs), (2, 15, [15, 3]));

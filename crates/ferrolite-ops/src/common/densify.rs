@@ -1,23 +1,24 @@
 //! Sparse constants (the format's TACO layout) made dense.
 
-use crate::tensor::{Element, TensorInfo, copy_elements};
+use crate::tensor::{Element, TensorInfo, elements_of};
 use crate::{OpError, ensure};
 use ferrolite_model::{DimensionMetadata, IndexVector, Sparsity};
+use std::borrow::Cow;
 
 /// The elements of a constant, dense: those of a sparse one are put in their places, the others are 0.
-pub fn densify<T: Element>(info: &TensorInfo<'_>) -> Result<Vec<T>, OpError> {
+pub fn densify<'a, T: Element>(info: &TensorInfo<'a>) -> Result<Cow<'a, [T]>, OpError> {
     let Some(bytes) = info.constant else {
         return Err(OpError::unsupported(format!("sparse tensor {:?} that is not constant", info.name)));
     };
     ensure!(T::matches(info.ty), "tensor {:?} has type {}", info.name, info.ty);
-    let values: Vec<T> = copy_elements(bytes);
+    let values = elements_of(bytes);
     let Some(sparsity) = info.sparsity else { return Ok(values) };
     let mut dense = vec![T::zeroed(); info.elements()];
     let layout = Layout::new(sparsity, &info.shape)?;
     let mut place = vec![0; layout.order.len()];
     let mut walk = Walk { layout: &layout, values: &values, dense: &mut dense };
     walk.level(0, 0, &mut place)?;
-    Ok(dense)
+    Ok(Cow::Owned(dense))
 }
 
 struct Layout<'a> {
@@ -146,7 +147,7 @@ mod tests {
         };
         let bytes = Bytes::from(vec![1, 2, 3, 4]);
         let run = |sparsity: &Sparsity| {
-            densify::<i8>(&TensorInfo {
+            let info = TensorInfo {
                 name: "w",
                 ty: TensorType::Int8,
                 shape: Shape::from_slice(&[2, 4]),
@@ -156,7 +157,8 @@ mod tests {
                 is_variable: false,
                 constant: Some(&bytes),
                 known: None,
-            })
+            };
+            densify::<i8>(&info).map(Cow::into_owned)
         };
         assert_eq!(run(&sparsity(vec![1, 0])).unwrap(), [0, 0, 1, 2, 3, 4, 0, 0]);
         assert!(run(&sparsity(vec![2, 0])).is_err());

@@ -6,7 +6,7 @@ use crate::common::linear::{Epilogue, Linear, Requant, channel_scales};
 use crate::common::operand::{BiasI8, Columns, OperandF32, OperandI8};
 use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::weights::constant;
-use crate::op::{Io, Kernel, NodeView};
+use crate::op::{Bands, Io, Kernel, NodeView, RowWindow};
 use crate::tensor::Element;
 use crate::{OpError, ensure};
 use ferrolite_kernels::{
@@ -14,6 +14,8 @@ use ferrolite_kernels::{
     gemm_f32, gemm_i8, quantize_rows_asymmetric, quantize_rows_symmetric,
 };
 use ferrolite_model::TensorType::{Float32, Int2, Int4, Int8, Int32, UInt8};
+use std::borrow::Cow;
+use std::ops::Range;
 
 /// The product of one group of channels.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +75,22 @@ impl Product {
         match self {
             Product::Matrix { k, .. } => *k,
             Product::Conv(shape) => shape.in_c,
+        }
+    }
+
+    /// How output rows of a single image depend on input rows; `None` for what is not a convolution of one image.
+    fn row_window(&self) -> Option<RowWindow> {
+        match self {
+            Product::Conv(shape) if shape.batch == 1 => Some(RowWindow::from(shape)),
+            _ => None,
+        }
+    }
+
+    /// The product of the output rows `rows` of a single image.
+    fn band(&self, rows: Range<usize>) -> Product {
+        match self {
+            Product::Conv(shape) => Product::Conv(shape.band(rows)),
+            matrix => *matrix,
         }
     }
 
@@ -142,7 +160,7 @@ impl Plan {
     }
 
     /// The constant bias: `None` if it is not known yet, `Some(None)` if there is none.
-    fn bias<T: Element>(&self, node: &NodeView<'_>) -> Result<Option<Option<Vec<T>>>, OpError> {
+    fn bias<'a, T: Element>(&self, node: &NodeView<'a>) -> Result<Option<Option<Cow<'a, [T]>>>, OpError> {
         match node.optional_input(self.linear.bias) {
             None => Ok(Some(None)),
             Some(info) => Ok(constant::<T>(info)?.map(Some)),
@@ -163,7 +181,7 @@ impl Plan {
     }
 
     /// The int8 operands of all groups.
-    fn operands(&self, isa: Isa, columns: Columns, zeros: (i32, i32), held: Option<(Vec<i8>, Bias)>) -> Vec<OperandI8> {
+    fn operands(&self, isa: Isa, columns: Columns, zeros: (i32, i32), held: Option<(Cow<'_, [i8]>, Bias<'_>)>) -> Vec<OperandI8> {
         let (n, len) = (self.product.n(), self.product.weights());
         let (taps, kc) = self.product.taps();
         let spec = PackI8::new(isa, n, taps, kc, zeros.0, zeros.1);
@@ -181,7 +199,7 @@ impl Plan {
         let weights = node.input(self.linear.weights)?;
         let weights = if unsigned {
             // As int8: signs flipped, zero points 128 less.
-            constant::<u8>(weights)?.map(|w| w.into_iter().map(|w| (w ^ 0x80) as i8).collect())
+            constant::<u8>(weights)?.map(|w| w.iter().map(|w| (w ^ 0x80) as i8).collect())
         } else {
             constant::<i8>(weights)?
         };
@@ -237,12 +255,12 @@ fn part<T>(values: Option<&[T]>, group: usize, n: usize) -> Option<&[T]> {
     values.map(|v| &v[group * n..][..n])
 }
 
-enum Bias {
-    Int(Option<Vec<i32>>),
-    Float(Option<Vec<f32>>),
+enum Bias<'a> {
+    Int(Option<Cow<'a, [i32]>>),
+    Float(Option<Cow<'a, [f32]>>),
 }
 
-impl Bias {
+impl Bias<'_> {
     fn part(&self, group: usize, n: usize) -> BiasI8<'_> {
         match self {
             Bias::Int(b) => BiasI8::Int(part(b.as_deref(), group, n)),
@@ -258,9 +276,9 @@ struct Float {
     range: (f32, f32),
 }
 
-impl Kernel for Float {
-    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
-        let Plan { linear, product, .. } = &self.plan;
+impl Float {
+    fn multiply(&self, io: &mut Io<'_>, product: &Product) -> Result<(), OpError> {
+        let linear = &self.plan.linear;
         let x = io.input(linear.input)?.slice::<f32>()?;
         // Packed and sparse weights are held; they are not of the kernel's type.
         let w = io.input(linear.weights)?.slice::<f32>().unwrap_or(&[]);
@@ -276,9 +294,23 @@ impl Kernel for Float {
         }
         Ok(())
     }
+}
+
+impl Kernel for Float {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        self.multiply(io, &self.plan.product)
+    }
+
+    fn bands(&self) -> Option<&dyn Bands> {
+        self.plan.product.row_window().map(|_| self as &dyn Bands)
+    }
 
     fn scratch_bytes(&self) -> usize {
         self.operands.iter().map(OperandF32::scratch).fold(0, usize::saturating_add)
+    }
+
+    fn reads(&self, i: usize) -> bool {
+        i != self.plan.linear.weights || self.operands.iter().any(|operand| !operand.is_held())
     }
 
     fn name(&self) -> &str {
@@ -296,9 +328,9 @@ struct Integer {
     scratch: usize,
 }
 
-impl Kernel for Integer {
-    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
-        let Plan { linear, product, .. } = &self.plan;
+impl Integer {
+    fn multiply(&self, io: &mut Io<'_>, product: &Product) -> Result<(), OpError> {
+        let linear = &self.plan.linear;
         let input = io.input(linear.input)?.bytes;
         let w: &[i8] = bytemuck::cast_slice(io.input(linear.weights)?.bytes);
         let bias = io.optional_input(linear.bias).map(|b| b.slice::<i32>()).transpose()?;
@@ -331,6 +363,12 @@ impl Kernel for Integer {
         }
         Ok(())
     }
+}
+
+impl Kernel for Integer {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        self.multiply(io, &self.plan.product)
+    }
 
     fn scratch_bytes(&self) -> usize {
         self.scratch
@@ -339,7 +377,26 @@ impl Kernel for Integer {
     fn name(&self) -> &str {
         &self.name
     }
+
+    fn bands(&self) -> Option<&dyn Bands> {
+        self.plan.product.row_window().map(|_| self as &dyn Bands)
+    }
 }
+
+macro_rules! bands_of_product {
+    ($($kernel:ty),*) => {$(
+        impl Bands for $kernel {
+            fn window(&self) -> RowWindow {
+                self.plan.product.row_window().unwrap_or_else(|| RowWindow::pointwise(0))
+            }
+
+            fn run_rows(&self, io: &mut Io<'_>, rows: Range<usize>) -> Result<(), OpError> {
+                self.multiply(io, &self.plan.product.band(rows))
+            }
+        }
+    )*};
+}
+bands_of_product!(Float, Integer);
 
 struct Hybrid {
     name: String,

@@ -38,6 +38,7 @@ pub mod recurrent;
 pub mod recurrent_cases;
 pub mod region;
 pub mod requant;
+pub mod resource_cases;
 pub mod runs;
 pub mod scratch;
 pub mod sigmoid;

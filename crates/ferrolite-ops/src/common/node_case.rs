@@ -5,7 +5,8 @@ use crate::op::Case;
 use crate::tensor::Element;
 use ferrolite_model::schema::{BlockwiseQuantizationT, QuantizationDetailsT};
 use ferrolite_model::{
-    BuiltinOperator, BuiltinOptions, BuiltinOptions2, ModelBuilder, Quantization, TensorId, TensorType,
+    BuiltinOperator, BuiltinOptions, BuiltinOptions2, FlexItem, ModelBuilder, Node, Quantization, TensorId, TensorType,
+    flex_map,
 };
 use half::f16;
 
@@ -79,6 +80,12 @@ impl NodeCase {
         self
     }
 
+    /// A constant of strings.
+    pub fn strings(mut self, shape: &[i32], strings: &[&str]) -> NodeCase {
+        let id = constant_strings(&mut self.builder, shape, strings);
+        self.push(id, None)
+    }
+
     fn push(mut self, id: TensorId, quantization: Option<Quantization>) -> NodeCase {
         if let Some(quantization) = quantization {
             self.builder.quantize(id, quantization);
@@ -95,6 +102,44 @@ impl NodeCase {
         options: BuiltinOptions,
         outputs: &[Spec<'_>],
     ) -> Option<Case> {
+        let ids = self.outputs(outputs);
+        let b = &mut self.builder;
+        if self.options2 == BuiltinOptions2::NONE {
+            b.node(op, 1, options, &self.inputs, &ids);
+        } else {
+            b.node2(op, 1, self.options2, &self.inputs, &ids);
+        }
+        Some(Case { name, model: self.builder.build().ok()? })
+    }
+
+    /// The case of a custom operator.
+    pub fn finish_custom(
+        self,
+        name: String,
+        op: &str,
+        options: &[(&str, FlexItem)],
+        outputs: &[Spec<'_>],
+    ) -> Option<Case> {
+        self.finish_custom_builtin(name, (op, 1), flex_map(options), BuiltinOptions::NONE, outputs)
+    }
+
+    /// The case of a version of a custom operator that has builtin options.
+    pub fn finish_custom_builtin(
+        mut self,
+        name: String,
+        (op, version): (&str, i32),
+        custom_options: Vec<u8>,
+        options: BuiltinOptions,
+        outputs: &[Spec<'_>],
+    ) -> Option<Case> {
+        let ids = self.outputs(outputs);
+        let opcode = self.builder.model_mut().custom_operator_index(op, version);
+        let node = Node::new(opcode, self.inputs, ids, options);
+        self.builder.add_node(Node { custom_options: Some(custom_options.into()), ..node });
+        Some(Case { name, model: self.builder.build().ok()? })
+    }
+
+    fn outputs(&mut self, outputs: &[Spec<'_>]) -> Vec<TensorId> {
         let b = &mut self.builder;
         let mut ids = Vec::new();
         for (i, &(ty, shape, parameters)) in outputs.iter().enumerate() {
@@ -105,11 +150,19 @@ impl NodeCase {
             b.output(id);
             ids.push(id);
         }
-        if self.options2 == BuiltinOptions2::NONE {
-            b.node(op, 1, options, &self.inputs, &ids);
-        } else {
-            b.node2(op, 1, self.options2, &self.inputs, &ids);
-        }
-        Some(Case { name, model: self.builder.build().ok()? })
+        ids
     }
+}
+
+/// A constant of strings: their number, where each begins and the last ends, and their bytes.
+pub fn constant_strings(b: &mut ModelBuilder, shape: &[i32], strings: &[&str]) -> TensorId {
+    let mut end = 4 * (strings.len() + 2) as i32;
+    let mut data = (strings.len() as i32).to_le_bytes().to_vec();
+    data.extend(end.to_le_bytes());
+    for string in strings {
+        end += string.len() as i32;
+        data.extend(end.to_le_bytes());
+    }
+    strings.iter().for_each(|string| data.extend(string.as_bytes()));
+    b.constant("strings", TensorType::String, shape, data)
 }

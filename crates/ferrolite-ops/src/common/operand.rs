@@ -31,6 +31,11 @@ impl OperandF32 {
         if self.held.is_some() { 0 } else { scratch_size::<f32>(self.spec.packed_len()) }
     }
 
+    /// Whether it was packed at preparation.
+    pub fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// The packed operand; `weights` and `bias` are read only if it is not held.
     pub fn get<'a>(
         &'a self,

@@ -5,8 +5,8 @@ use crate::common::broadcast::{Broadcast, Tiles};
 use crate::common::parallel::for_items;
 use crate::op::{FnKernel, Io, Kernel, NodeView, OpDef};
 use crate::session::NoSession;
-use crate::tensor::{AlignedBytes, OutputData, Shape, TensorMut, TensorRef};
-use ferrolite_kernels::{Binary, Isa, ThreadPool, Unary, binary_f32, lut_i8, unary_f32, unary_f32_inplace};
+use crate::tensor::{AlignedBytes, OutputData, Shape, TensorInfo, TensorMut, TensorRef};
+use ferrolite_kernels::{Binary, Isa, RowsF32, ThreadPool, Unary, binary_f32, lut_i8, unary_f32};
 use ferrolite_model::TensorType;
 use smallvec::{SmallVec, smallvec};
 
@@ -29,11 +29,6 @@ pub fn unary(name: &'static str, isa: Isa, op: Unary) -> Result<Box<dyn Kernel>,
     })))
 }
 
-/// Whether [`binary`] is of use: float32, and pieces that are long enough for vectors.
-pub fn is_long_f32(node: &NodeView<'_>) -> bool {
-    is_f32(node) && Broadcast::<2>::of(node).is_ok_and(|walk| Tiles::new(&walk).len >= 16)
-}
-
 /// out = clamp(op(input 0, input 1)), in float32, with broadcasting.
 pub fn binary(
     name: &'static str,
@@ -42,39 +37,18 @@ pub fn binary(
     op: Binary,
     range: (f32, f32),
 ) -> Result<Box<dyn Kernel>, OpError> {
-    binary_then(name, node, isa, op, range, None)
-}
-
-/// [`binary`], and a function of its result.
-pub fn binary_then(
-    name: &'static str,
-    node: &NodeView<'_>,
-    isa: Isa,
-    op: Binary,
-    range: (f32, f32),
-    then: Option<Unary>,
-) -> Result<Box<dyn Kernel>, OpError> {
     let walk = Broadcast::<2>::of(node)?;
     let tiles = Tiles::new(&walk);
-    // Small pieces are shared between threads whole; large ones are cut by the vector code.
-    let alone = ThreadPool::new(1);
-    let whole = tiles.len < GRAIN && tiles.count() > 1;
     Ok(Box::new(FnKernel(name, move |io: &mut Io<'_>| {
         let (a, b) = (io.input(0)?.slice::<f32>()?, io.input(1)?.slice::<f32>()?);
         let output = io.outputs[0].slice::<f32>()?;
         walk.check([a.len(), b.len()], output.len())?;
-        let (pool, grain) = if whole { (&alone, GRAIN.div_ceil(tiles.len)) } else { (io.pool, usize::MAX) };
-        let [len_a, len_b] = tiles.inputs;
-        for_items(io.pool, output, tiles.len, grain, |pieces, part| {
-            let first = pieces.start;
-            tiles.for_each(pieces, |piece, [at_a, at_b]| {
-                let start = (piece - first) * tiles.len;
-                let out = &mut part[start..start + tiles.len];
-                binary_f32(pool, isa, op, &a[at_a..at_a + len_a], &b[at_b..at_b + len_b], out, range);
-                if let Some(f) = then {
-                    unary_f32_inplace(pool, isa, f, out);
-                }
-            });
+        let pool = io.pool;
+        tiles.for_each_run(|first, [at_a, at_b], count, [step_a, step_b]| {
+            let a = RowsF32 { data: &a[at_a..], len: tiles.inputs[0], step: step_a };
+            let b = RowsF32 { data: &b[at_b..], len: tiles.inputs[1], step: step_b };
+            let out = &mut output[first * tiles.len..][..count * tiles.len];
+            binary_f32(pool, isa, op, count, a, b, out, range);
         });
         Ok(())
     })))
@@ -97,6 +71,45 @@ pub fn table(name: &'static str, op: &dyn OpDef, node: &NodeView<'_>) -> Result<
         let output = io.outputs[0].bytes();
         crate::ensure!(input.len() == output.len(), "a kernel was prepared for other shapes");
         lut_i8(io.pool, bytemuck::cast_slice(input), &table, bytemuck::cast_slice_mut(output));
+        Ok(())
+    })))
+}
+
+/// Whether [`bytes`] is of use: one quantized type of 8 bits, and pieces that are long enough for vectors.
+pub fn is_long_8_bit(node: &NodeView<'_>) -> bool {
+    let long = |&n: &usize| n == 1 || n >= 16;
+    let tiles = |walk: Broadcast<2>| Tiles::new(&walk);
+    let Some(ty) = node.outputs.first().map(|t| t.ty) else { return false };
+    let byte = |t: &TensorInfo<'_>| t.ty == ty && t.scale_zero_point().is_ok();
+    is_8_bit(node)
+        && node.inputs.iter().flatten().chain(&node.outputs).all(byte)
+        && Broadcast::<2>::of(node).map(tiles).is_ok_and(|t| t.len >= 16 && t.inputs.iter().all(long))
+}
+
+/// An 8-bit function of two 8-bit inputs, with broadcasting; `run` takes pieces of the inputs that repeat as often as the
+/// piece of the output needs.
+pub fn bytes<F>(name: &'static str, node: &NodeView<'_>, run: F) -> Result<Box<dyn Kernel>, OpError>
+where
+    F: Fn(&ThreadPool, &[u8], &[u8], &mut [u8]) + Send + Sync + 'static,
+{
+    let walk = Broadcast::<2>::of(node)?;
+    let tiles = Tiles::new(&walk);
+    // Small pieces are shared between threads whole; large ones are cut by the vector code.
+    let alone = ThreadPool::new(1);
+    let whole = tiles.len < GRAIN && tiles.count() > 1;
+    Ok(Box::new(FnKernel(name, move |io: &mut Io<'_>| {
+        let (a, b) = (io.input(0)?.bytes, io.input(1)?.bytes);
+        let output = io.outputs[0].bytes();
+        walk.check([a.len(), b.len()], output.len())?;
+        let (pool, grain) = if whole { (&alone, GRAIN.div_ceil(tiles.len)) } else { (io.pool, usize::MAX) };
+        let [len_a, len_b] = tiles.inputs;
+        for_items(io.pool, output, tiles.len, grain, |pieces, part| {
+            let first = pieces.start;
+            tiles.for_each(pieces, |piece, [at_a, at_b]| {
+                let out = &mut part[(piece - first) * tiles.len..][..tiles.len];
+                run(pool, &a[at_a..at_a + len_a], &b[at_b..at_b + len_b], out);
+            });
+        });
         Ok(())
     })))
 }

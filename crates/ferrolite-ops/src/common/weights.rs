@@ -6,6 +6,7 @@ use crate::op::Io;
 use crate::tensor::{Element, TensorInfo, copy_elements};
 use crate::{OpError, ensure};
 use ferrolite_model::TensorType;
+use std::borrow::Cow;
 
 /// Weights of type `T`: read at run time, or unpacked at preparation from a packed or sparse constant.
 pub enum Weights<T> {
@@ -24,7 +25,7 @@ impl<T: Element> Weights<T> {
             return Ok(Weights::Input(index));
         }
         match constant(info)? {
-            Some(values) => Ok(Weights::Held(values)),
+            Some(values) => Ok(Weights::Held(values.into_owned())),
             None => Err(OpError::unsupported(format!("{} weights that are not constant", info.ty))),
         }
     }
@@ -38,9 +39,9 @@ impl<T: Element> Weights<T> {
     }
 }
 
-/// The elements of a constant: those of int4 and int2 as int8, of a sparse one in their places. `None` for tensors that
+/// The elements of a constant, borrowed where they need no change: those of int4 and int2 as int8, of a sparse one in their places. `None` for tensors that
 /// are not constant.
-pub fn constant<T: Element>(info: &TensorInfo<'_>) -> Result<Option<Vec<T>>, OpError> {
+pub fn constant<'a, T: Element>(info: &TensorInfo<'a>) -> Result<Option<Cow<'a, [T]>>, OpError> {
     let Some(bytes) = info.constant else { return Ok(None) };
     if matches!(info.ty, TensorType::Int4 | TensorType::Int2) {
         ensure!(T::matches(TensorType::Int8), "weights have type {}", info.ty);
@@ -52,7 +53,7 @@ pub fn constant<T: Element>(info: &TensorInfo<'_>) -> Result<Option<Vec<T>>, OpE
             bytes.len()
         );
         let unpacked: Vec<u8> = (0..elements).map(|i| packed::get(bytes, info.ty, i) as u8).collect();
-        return Ok(Some(copy_elements(&unpacked)));
+        return Ok(Some(Cow::Owned(copy_elements(&unpacked))));
     }
-    Ok(Some(densify::<T>(info)?))
+    densify(info).map(Some)
 }

@@ -2,6 +2,7 @@
 //! (groups).
 
 mod cases;
+mod depthwise;
 mod fast;
 mod gradient;
 mod infer;

@@ -5,12 +5,13 @@
 //! convolution's. The gradient of the weights reads only the shape of the filters, that of the input only the shape of the
 //! input.
 
+mod cases;
 mod depthwise;
 #[cfg(test)]
 mod tests;
 mod weight;
 
-use crate::op::{FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
+use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::{OpError, conv_2d, depthwise_conv_2d, ensure};
 use ferrolite_model::BuiltinOptions;
 use ferrolite_model::TensorType::Float32;
@@ -160,5 +161,9 @@ impl OpDef for ConvGrad {
             Ok(Problem::Depthwise(p)) => p.macs(),
             Err(_) => 0,
         }
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::cases(self)
     }
 }

@@ -7,12 +7,15 @@ use crate::common::fast_linear::types_supported;
 use crate::common::linear::{Epilogue, Linear, Requant, channel_scales};
 use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::weights::constant;
-use crate::op::{FastKernel, Io, Kernel, NodeView};
+use crate::op::{Bands, FastKernel, Io, Kernel, NodeView, RowWindow};
 use crate::{OpError, ensure};
 use ferrolite_kernels::{
-    ColumnsI8, ConvShape, DepthwiseI8, Isa, OutI8, depthwise_conv2d_f32, depthwise_conv2d_i8, quantize_rows_asymmetric,
+    ColumnsI8, ConvShape, DepthwiseI8, Isa, OutI8, depthwise_conv2d_f32, depthwise_conv2d_i8, depthwise_packed_len,
+    pack_depthwise_f32, quantize_rows_asymmetric,
 };
 use ferrolite_model::TensorType::{Float32, UInt8};
+use std::borrow::Cow;
+use std::ops::Range;
 
 /// One kernel for float, int8, uint8 and hybrid.
 pub const FAST: &[FastKernel] = &[FastKernel { name: "direct", supports, prepare }];
@@ -22,7 +25,7 @@ fn supports(node: &NodeView<'_>) -> bool {
     let held = w.constant.is_some() && node.optional_input(2).is_none_or(|b| b.constant.is_some());
     p.window.positions() > 0
         && linear(node, &p).is_ok_and(|linear| types_supported(node, &linear))
-        && if w.ty == Float32 { w.sparsity.is_none() } else { held }
+        && if w.ty == Float32 { w.sparsity.is_none() || held } else { held && DepthwiseI8::fits(&shape(&p)) }
 }
 
 fn shape(p: &Problem) -> ConvShape {
@@ -36,11 +39,21 @@ fn prepare(node: &NodeView<'_>, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
     let range = float_range(linear.activation)?;
     if weights.ty == Float32 {
         let name = format!("depthwise_conv_2d/depthwise_f32_{}", isa.name());
-        return Ok(Box::new(Float { name, isa, shape, range }));
+        let held = constant::<f32>(weights)?.filter(|_| bias.is_none_or(|b| b.constant.is_some()));
+        let packed = match held {
+            Some(filter) => {
+                let bias = bias.map(constant::<f32>).transpose()?.flatten();
+                let mut packed = vec![0.0; depthwise_packed_len(&shape)];
+                pack_depthwise_f32(&shape, &filter, bias.as_deref(), &mut packed);
+                Some(packed)
+            }
+            None => None,
+        };
+        return Ok(Box::new(Float { name, isa, shape, range, packed }));
     }
     let unsigned = x.ty == UInt8;
-    let filter: Option<Vec<i8>> = if unsigned {
-        constant::<u8>(weights)?.map(|w| w.into_iter().map(|w| (w ^ 0x80) as i8).collect())
+    let filter: Option<Cow<'_, [i8]>> = if unsigned {
+        constant::<u8>(weights)?.map(|w| w.iter().map(|w| (w ^ 0x80) as i8).collect())
     } else {
         constant::<i8>(weights)?
     };
@@ -49,14 +62,14 @@ fn prepare(node: &NodeView<'_>, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
         let scale = channel_scales(weights, p.out_c())?;
         let bias = bias.map(constant::<f32>).transpose()?.flatten();
         let columns = ColumnsI8::Float { scale: &scale, bias: bias.as_deref() };
-        (DepthwiseI8::pack(isa, &shape, &filter, 0, 0, columns), None)
+        (DepthwiseI8::pack(isa, &shape, &filter, false, 0, 0, columns), None)
     } else {
         let (columns, epilogue) = requant(&linear, node)?;
         let bias = bias.map(constant::<i32>).transpose()?.flatten();
         let offset = if unsigned { 128 } else { 0 };
         let (zero_x, zero_w) = (epilogue.input_zero_point - offset, epilogue.weight_zero_point - offset);
         let columns = ColumnsI8::Requant { bias: bias.as_deref(), multiplier: &columns.0, shift: &columns.1 };
-        (DepthwiseI8::pack(isa, &shape, &filter, zero_x, zero_w, columns), Some(epilogue))
+        (DepthwiseI8::pack(isa, &shape, &filter, unsigned, zero_x, zero_w, columns), Some(epilogue))
     };
     let inputs = x.elements();
     ensure!(inputs > 0, "the input is empty");
@@ -79,15 +92,41 @@ struct Float {
     isa: Isa,
     shape: ConvShape,
     range: (f32, f32),
+    /// Filter and bias, where they are constant.
+    packed: Option<Vec<f32>>,
+}
+
+impl Float {
+    fn convolve(&self, io: &mut Io<'_>, shape: &ConvShape) -> Result<(), OpError> {
+        let x = io.input(0)?.slice::<f32>()?;
+        let (filter, bias) = (io.input(1)?, io.optional_input(2));
+        let mut scratch = Scratch::new(&mut *io.scratch);
+        let packed = match &self.packed {
+            Some(packed) => packed,
+            None => {
+                let packed = scratch.take::<f32>(depthwise_packed_len(&self.shape))?;
+                let bias = bias.map(|b| b.slice::<f32>()).transpose()?;
+                pack_depthwise_f32(&self.shape, filter.slice::<f32>()?, bias, packed);
+                &*packed
+            }
+        };
+        let out = io.outputs[0].slice::<f32>()?;
+        depthwise_conv2d_f32(io.pool, self.isa, shape, x, packed, out, self.range);
+        Ok(())
+    }
 }
 
 impl Kernel for Float {
     fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
-        let (x, filter) = (io.input(0)?.slice::<f32>()?, io.input(1)?.slice::<f32>()?);
-        let bias = io.optional_input(2).map(|b| b.slice::<f32>()).transpose()?;
-        let out = io.outputs[0].slice::<f32>()?;
-        depthwise_conv2d_f32(io.pool, self.isa, &self.shape, x, filter, bias, out, self.range);
-        Ok(())
+        self.convolve(io, &self.shape)
+    }
+
+    fn bands(&self) -> Option<&dyn Bands> {
+        (self.shape.batch == 1).then_some(self)
+    }
+
+    fn scratch_bytes(&self) -> usize {
+        if self.packed.is_some() { 0 } else { scratch_size::<f32>(depthwise_packed_len(&self.shape)) }
     }
 
     fn name(&self) -> &str {
@@ -108,8 +147,8 @@ struct Bytes {
     inputs: usize,
 }
 
-impl Kernel for Bytes {
-    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+impl Bytes {
+    fn convolve(&self, io: &mut Io<'_>, shape: &ConvShape) -> Result<(), OpError> {
         let input = io.input(0)?;
         let mut scratch = Scratch::new(&mut *io.scratch);
         let Some(epilogue) = &self.epilogue else {
@@ -131,31 +170,33 @@ impl Kernel for Bytes {
             depthwise_conv2d_i8(io.pool, &self.shape, quantized, &self.packed, to);
             return Ok(());
         };
-        let x: &[i8] = if self.unsigned {
-            let signed = scratch.take::<i8>(self.inputs)?;
-            signed.iter_mut().zip(input.bytes).for_each(|(s, &u)| *s = (u ^ 0x80) as i8);
-            signed
-        } else {
-            bytemuck::cast_slice(input.bytes)
-        };
+        let x: &[i8] = bytemuck::cast_slice(input.bytes);
         let out: &mut [i8] = bytemuck::cast_slice_mut(io.outputs[0].bytes());
         let offset = if self.unsigned { 128 } else { 0 };
         let to = OutI8::I8 {
-            out: &mut *out,
+            out,
             ldc: self.shape.out_stride,
             zero_point: epilogue.output_zero_point - offset,
             min: epilogue.range.0 - offset,
             max: epilogue.range.1 - offset,
         };
-        depthwise_conv2d_i8(io.pool, &self.shape, x, &self.packed, to);
-        if self.unsigned {
-            out.iter_mut().for_each(|y| *y ^= -128);
-        }
+        depthwise_conv2d_i8(io.pool, shape, x, &self.packed, to);
         Ok(())
+    }
+}
+
+impl Kernel for Bytes {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        self.convolve(io, &self.shape)
+    }
+
+    fn bands(&self) -> Option<&dyn Bands> {
+        // Float activations are quantized by the range of the whole image.
+        (self.shape.batch == 1 && self.epilogue.is_some()).then_some(self)
     }
 
     fn scratch_bytes(&self) -> usize {
-        let quantized = if self.unsigned || self.epilogue.is_none() { scratch_size::<i8>(self.inputs) } else { 0 };
+        let quantized = if self.epilogue.is_none() { scratch_size::<i8>(self.inputs) } else { 0 };
         quantized.saturating_add(2 * scratch_size::<f32>(self.shape.batch))
     }
 
@@ -163,3 +204,18 @@ impl Kernel for Bytes {
         &self.name
     }
 }
+
+macro_rules! bands_of_shape {
+    ($($kernel:ty),*) => {$(
+        impl Bands for $kernel {
+            fn window(&self) -> RowWindow {
+                RowWindow::from(&self.shape)
+            }
+
+            fn run_rows(&self, io: &mut Io<'_>, rows: Range<usize>) -> Result<(), OpError> {
+                self.convolve(io, &self.shape.band(rows))
+            }
+        }
+    )*};
+}
+bands_of_shape!(Float, Bytes);

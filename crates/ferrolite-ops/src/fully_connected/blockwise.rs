@@ -33,7 +33,7 @@ fn prepare(node: &NodeView<'_>, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
     };
     let (low, high) = float_range(options(node)?.fused_activation_function)?;
     ensure!(p.depth > 0 && p.units > 0, "blockwise weights of shape {:?}", w.shape);
-    let weights = BlockwiseI8::new(isa, values, blocks.scales, p.depth / blocks.size, blocks.size);
+    let weights = BlockwiseI8::new(isa, values.into_owned(), blocks.scales, p.depth / blocks.size, blocks.size);
     Ok(Box::new(Blockwise { p, weights, low, high, isa }))
 }
 

@@ -20,6 +20,7 @@ use ferrolite_kernels::{
 };
 use ferrolite_model::TensorType;
 use ferrolite_model::schema::ActivationFunctionType;
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 /// LSTM's kernels.
@@ -82,20 +83,21 @@ fn order(cell: &Cell) -> impl Iterator<Item = usize> + use<> {
 fn join<T: Element>(node: &NodeView<'_>, cell: &Cell, first: usize) -> Result<Vec<T>, OpError> {
     let mut all = Vec::new();
     for gate in order(cell) {
-        all.extend(held::<T>(node, first + gate)?);
+        all.extend_from_slice(&held::<T>(node, first + gate)?);
     }
     Ok(all)
 }
 
 /// A constant; uint8 weights are int8 ones under another name.
-fn held<T: Element>(node: &NodeView<'_>, index: usize) -> Result<Vec<T>, OpError> {
+fn held<'a, T: Element>(node: &NodeView<'a>, index: usize) -> Result<Cow<'a, [T]>, OpError> {
     let info = node.input(index)?;
     let info = if info.ty == TensorType::UInt8 {
         crate::TensorInfo { ty: TensorType::Int8, ..info.clone() }
     } else {
         info.clone()
     };
-    constant::<T>(&info)?.ok_or_else(|| OpError::invalid(format!("tensor {:?} is not constant", info.name)))
+    let missing = || OpError::invalid(format!("tensor {:?} is not constant", info.name));
+    constant(&info)?.ok_or_else(missing)
 }
 
 /// Packed weights of a real cell.

@@ -23,8 +23,9 @@ pub fn cases(op: BuiltinOperator, kind: Kind) -> Vec<Case> {
     let types = match kind {
         Kind::Any | Kind::All => &[Bool][..],
         // A product of many numbers of one scale says little: few types, and no quantized ones.
-        Kind::Prod => &[Float32, Int32],
-        _ => &[Float32, Int8, UInt8, Int16, Int32],
+        Kind::Prod => &[Float32, Int32, Bool],
+        Kind::Mean => &[Float32, Int8, UInt8, Int16, Int32],
+        _ => &[Float32, Int8, UInt8, Int16, Int32, Bool],
     };
     let mut all = Vec::new();
     for &ty in types {

@@ -87,7 +87,7 @@ impl OpDef for Reduce {
         use TensorType::*;
         let boolean = matches!(self.kind, Kind::Any | Kind::All);
         let supported = match input.ty {
-            Bool => boolean,
+            Bool => self.kind != Kind::Mean,
             Float32 | Int32 | Int64 | Int8 | UInt8 | Int16 => !boolean,
             _ => false,
         };
@@ -136,10 +136,10 @@ impl OpDef for Reduce {
             // The identity of a maximum of floats is −∞, but of nothing LiteRT makes the lowest finite number.
             (Kind::Max, Float32) => fold(plan, (f32::NEG_INFINITY, f32::MIN), |a, x| if x > a { x } else { a }, true),
             (Kind::Min, Float32) => fold(plan, (f32::INFINITY, f32::MAX), |a, x| if x < a { x } else { a }, true),
+            (Kind::Any | Kind::Sum | Kind::Max, Bool) => fold(plan, (0u8, 0), |a, x| a | u8::from(x != 0), true),
+            (Kind::All | Kind::Prod | Kind::Min, Bool) => fold(plan, (1u8, 1), |a, x| a & u8::from(x != 0), true),
             (Kind::Max, ty) => extreme(ty, plan, true).ok_or_else(|| self.unsupported(ty))?,
             (Kind::Min, ty) => extreme(ty, plan, false).ok_or_else(|| self.unsupported(ty))?,
-            (Kind::Any, Bool) => fold(plan, (0u8, 0), |a, x| a | u8::from(x != 0), true),
-            (Kind::All, Bool) => fold(plan, (1u8, 1), |a, x| a & u8::from(x != 0), true),
             (_, ty) => Err(self.unsupported(ty)),
         }
     }

@@ -9,6 +9,7 @@ pub use tables::Table;
 use crate::OpError;
 use crate::tensor::{AlignedBytes, OutputData, Shape, TensorMut, TensorRef};
 use ferrolite_model::TensorType;
+use std::sync::Arc;
 
 /// What a running node may ask of the runtime.
 pub trait Session {
@@ -62,7 +63,15 @@ impl Argument<'_> {
 /// A session without subgraphs: for nodes that are computed alone, such as constants that are folded.
 #[derive(Default)]
 pub struct NoSession {
-    resources: Resources,
+    own: Resources,
+    given: Option<Arc<Resources>>,
+}
+
+impl NoSession {
+    /// With resources of a session to come.
+    pub fn new(resources: Arc<Resources>) -> NoSession {
+        NoSession { own: Resources::default(), given: Some(resources) }
+    }
 }
 
 impl Session for NoSession {
@@ -71,7 +80,7 @@ impl Session for NoSession {
     }
 
     fn resources(&self) -> &Resources {
-        &self.resources
+        self.given.as_deref().unwrap_or(&self.own)
     }
 
     fn max_iterations(&self) -> u64 {

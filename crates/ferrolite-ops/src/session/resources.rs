@@ -3,8 +3,8 @@
 use super::{Table, TensorValue};
 use crate::tensor::TensorRef;
 use crate::{OpError, ensure};
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a variable is found by.
@@ -31,8 +31,8 @@ pub struct Resources {
 #[derive(Default)]
 struct Inner {
     handles: HashMap<VariableName, i32>,
-    variables: HashMap<i32, TensorValue>,
-    tables: HashMap<i32, Table>,
+    variables: BTreeMap<i32, TensorValue>,
+    tables: BTreeMap<i32, Table>,
     /// Bytes of variables and tables.
     bytes: usize,
     initializers: HashMap<usize, Initializer>,

@@ -3,12 +3,13 @@
 //!
 //! Sources: tflite-micro `signal/{src,micro/kernels}`.
 
+mod cases;
 mod filter_bank;
 mod fixed_fft;
 mod spectrum;
 
 use crate::common::flex::FlexOptions;
-use crate::op::{InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
+use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::tensor::Shape;
 use crate::{OpError, ensure};
 use ferrolite_model::TensorType;
@@ -71,6 +72,10 @@ impl OpDef for Signal {
     fn is_foldable(&self) -> bool {
         !self.stateful
     }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::cases(self.name)
+    }
 }
 
 impl SignalRfft {
@@ -99,6 +104,10 @@ impl OpDef for SignalRfft {
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         SignalRfft::typed(node)?.reference(node)
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        cases::cases("SignalRfft")
     }
 }
 

@@ -7,9 +7,9 @@ use crate::common::fixed_exp::{exp_on_negative, reciprocal};
 
 use crate::common::linear::per_tensor;
 use crate::common::parallel::for_items;
-use crate::common::requant::{rounding_divide_by_pot, saturating_rounding_doubling_high_mul};
-use crate::op::{FastKernel, Io, Kernel, NodeView};
-use ferrolite_kernels::{Isa, softmax_rows};
+use crate::common::requant::rounding_divide_by_pot;
+use crate::op::{FastKernel, FnKernel, Io, Kernel, NodeView};
+use ferrolite_kernels::{Isa, Softmax8Bit, log_softmax_rows, softmax_rows};
 use ferrolite_model::TensorType::{Float32, Int8, UInt8};
 
 /// Float, and int8 or uint8 to the same type.
@@ -17,6 +17,19 @@ pub const FAST: &[FastKernel] = &[
     FastKernel { name: "float", supports: |node| supports(node, true), prepare: float },
     FastKernel { name: "table", supports: |node| supports(node, false), prepare: table },
 ];
+
+/// LOG_SOFTMAX: float.
+pub const LOG_FAST: &[FastKernel] = &[FastKernel {
+    name: "float",
+    supports: |node| supports(node, true),
+    prepare: |node, isa| {
+        let depth = rows(node)?.1;
+        Ok(Box::new(FnKernel("log_softmax_f32", move |io: &mut Io<'_>| {
+            log_softmax_rows(io.pool, isa, io.input(0)?.slice()?, depth, io.outputs[0].slice()?);
+            Ok(())
+        })))
+    },
+}];
 
 fn supports(node: &NodeView<'_>, float: bool) -> bool {
     let (Ok(x), Ok(y), Ok((rows, depth))) = (node.input(0), node.output(0), rows(node)) else { return false };
@@ -50,22 +63,21 @@ impl Kernel for Float {
 
 struct Table {
     depth: usize,
-    /// exp(−i · scale · beta) in F0, 0 where it does not count.
-    exp: Box<[i32; 256]>,
-    /// Bit that turns a byte into one that sorts like the value: 0x80 for int8.
-    flip: u8,
+    kernel: Softmax8Bit,
 }
 
-fn table(node: &NodeView<'_>, _isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
+fn table(node: &NodeView<'_>, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
     let input = node.input(0)?;
     let (multiplier, diff_min) = input_scaling(beta(node), per_tensor(input)?.0)?;
+    // exp(−i · scale · beta) in F0, 0 where it does not count.
     let mut exp = Box::new([0; 256]);
     for (i, e) in (0..).zip(exp.iter_mut()) {
         if -i >= diff_min {
             *e = exp_on_negative(multiplier.apply(-i));
         }
     }
-    Ok(Box::new(Table { depth: rows(node)?.1, exp, flip: if input.ty == Int8 { 0x80 } else { 0 } }))
+    let terms = Box::new(exp.map(|e| rounding_divide_by_pot(e, 12)));
+    Ok(Box::new(Table { depth: rows(node)?.1, kernel: Softmax8Bit::new(isa, input.ty == Int8, exp, terms) }))
 }
 
 impl Kernel for Table {
@@ -74,16 +86,10 @@ impl Kernel for Table {
         for_items(io.pool, io.outputs[0].bytes(), depth, 4096 / depth + 1, |rows, out| {
             let x = &x[rows.start * depth..rows.end * depth];
             for (x, y) in x.chunks_exact(depth).zip(out.chunks_exact_mut(depth)) {
-                let max = x.iter().map(|&x| x ^ self.flip).max().unwrap_or(0);
-                let exp = |x: u8| self.exp[usize::from(max - (x ^ self.flip))];
-                let sum = x.iter().fold(0i32, |sum, &x| sum.wrapping_add(rounding_divide_by_pot(exp(x), 12)));
-                let (scale, bits_over_unit) = reciprocal(sum, 12);
-                let exponent = (bits_over_unit + 31 - 8).clamp(0, 31);
-                for (&x, y) in x.iter().zip(y) {
-                    let probability = saturating_rounding_doubling_high_mul(scale, exp(x));
-                    // From 0..=255 to the type's own range.
-                    *y = rounding_divide_by_pot(probability, exponent).clamp(0, 255) as u8 ^ self.flip;
-                }
+                self.kernel.row(x, y, |sum| {
+                    let (scale, bits_over_unit) = reciprocal(sum, 12);
+                    (scale, (bits_over_unit + 31 - 8).clamp(0, 31))
+                });
             }
         });
         Ok(())

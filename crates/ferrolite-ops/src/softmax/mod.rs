@@ -15,6 +15,8 @@ use ferrolite_model::TensorType::{self, Int8, Int16, UInt8};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
+pub(crate) use reference::beta;
+
 /// SOFTMAX.
 pub struct Softmax;
 /// LOG_SOFTMAX.
@@ -105,6 +107,10 @@ impl OpDef for LogSoftmax {
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         log::reference(node)
+    }
+
+    fn fast(&self) -> &'static [FastKernel] {
+        fast::LOG_FAST
     }
 
     fn cases(&self) -> Vec<Case> {

@@ -11,6 +11,7 @@ use crate::tensor::{Element, TensorMut};
 use crate::{OpError, ensure};
 use ferrolite_kernels::{EpilogueF32, Isa, Layout, OutI8, PackI8, gemm_f32, gemm_i8};
 use ferrolite_model::TensorType::Int16;
+use std::borrow::Cow;
 
 /// float32, and int8 with a state of int16.
 pub const FAST: &[FastKernel] = &[FastKernel { name: "packed", supports, prepare }];
@@ -48,7 +49,7 @@ fn prepare(node: &NodeView<'_>, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
     }))
 }
 
-fn held<T: Element>(node: &NodeView<'_>) -> Result<Vec<T>, OpError> {
+fn held<'a, T: Element>(node: &NodeView<'a>) -> Result<Cow<'a, [T]>, OpError> {
     constant(node.input(FEATURE)?)?.ok_or_else(|| OpError::invalid("weights that are not constant"))
 }
 

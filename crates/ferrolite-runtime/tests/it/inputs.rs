@@ -4,8 +4,8 @@ use ferrolite_model::TensorType;
 use ferrolite_runtime::{Interpreter, RuntimeError};
 use ferrolite_testkit::Rng;
 
-/// Raw bytes of `elements` random elements: floats in [-1, 1), narrow integers over their whole range, short strings, others
-/// 0 or 1 (indices stay in range).
+/// Raw bytes of `elements` random elements: floats in [-1, 1), narrow integers over their whole range, short strings, wide
+/// unsigned integers of up to 20 and 40 bits, others 0 or 1 (indices stay in range).
 pub fn random_bytes(rng: &mut Rng, ty: TensorType, elements: usize) -> Vec<u8> {
     let mut out = Vec::new();
     if ty == TensorType::String {
@@ -30,8 +30,10 @@ pub fn random_bytes(rng: &mut Rng, ty: TensorType, elements: usize) -> Vec<u8> {
                 // Small normal numbers of either format.
                 out.extend((0x3800u16 | (rng.u64() as u16 & 0x83ff)).to_le_bytes());
             }
-            TensorType::Int32 | TensorType::UInt32 => out.extend(((rng.u64() % 2) as i32).to_le_bytes()),
-            TensorType::Int64 | TensorType::UInt64 => out.extend(((rng.u64() % 2) as i64).to_le_bytes()),
+            TensorType::Int32 => out.extend(((rng.u64() % 2) as i32).to_le_bytes()),
+            TensorType::Int64 => out.extend(((rng.u64() % 2) as i64).to_le_bytes()),
+            TensorType::UInt32 => out.extend(((rng.u64() >> 44) as u32).to_le_bytes()),
+            TensorType::UInt64 => out.extend((rng.u64() >> 24).to_le_bytes()),
             TensorType::Bool => out.push((rng.u64() & 1) as u8),
             _ => out.extend((0..ty.bits().div_ceil(8)).map(|_| rng.u64() as u8)),
         }

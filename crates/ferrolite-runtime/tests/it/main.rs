@@ -1,7 +1,9 @@
 //! Integration tests of the runtime.
 
+mod bands;
 mod control_flow;
 mod cross_check;
+mod fused;
 mod hostile;
 mod inputs;
 mod mutations;
