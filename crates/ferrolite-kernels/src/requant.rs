@@ -244,7 +244,11 @@ mod tests {
         let mut r = crate::testutil::Rng::new(10);
         let mut made = 0;
         for i in 0..400 {
-            let fraction = if i % 8 == 0 { 0.75 } else { 0.5 + f64::from(r.next()) / 2f64.powi(33) + f64::from(r.next()) / 2f64.powi(65) };
+            let fraction = if i % 8 == 0 {
+                0.75
+            } else {
+                0.5 + f64::from(r.next()) / 2f64.powi(33) + f64::from(r.next()) / 2f64.powi(65)
+            };
             let (factor, bound) = (fraction * f64::from(r.range(-14, 0)).exp2(), 1i64 << r.range(8, 26));
             let Some(p) = Pair::of_real(factor, bound) else { continue };
             made += 1;
@@ -275,7 +279,8 @@ mod tests {
             let step = (p.high.to_bits() & 0xFF80_0000) as i32;
             let one = |x: i32| {
                 // In double precision: exact up to the rounding to single precision, which is done by hand.
-                let t = (f64::from(x) * f64::from(p.low) + f64::from(f32::from_bits(step as u32)).copysign(f64::from(x))) as f32;
+                let t = (f64::from(x) * f64::from(p.low)
+                    + f64::from(f32::from_bits(step as u32)).copysign(f64::from(x))) as f32;
                 let y = f64::from(x) * f64::from(p.high) + f64::from(t);
                 (y.floor() as i32 + 1) >> 1
             };

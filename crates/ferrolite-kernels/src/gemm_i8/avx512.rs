@@ -464,6 +464,8 @@ unsafe fn requant_rows<T: ToBytes, const NV: usize, const R: usize, const TERM: 
                 _mm_storeu_si128(out.add((r + 2) * ldc).cast(), _mm512_extracti32x4_epi32::<2>(bytes));
                 _mm_storeu_si128(out.add((r + 3) * ldc).cast(), _mm512_extracti32x4_epi32::<3>(bytes));
             }
+        } else if whole && NV == 2 {
+            _mm256_storeu_si256(out.add(r * ldc).cast(), _mm512_castsi512_si256(bytes));
         } else {
             let mut parts = [0i8; 64];
             _mm512_storeu_si512(parts.as_mut_ptr().cast(), bytes);

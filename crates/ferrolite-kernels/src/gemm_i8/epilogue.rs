@@ -52,8 +52,10 @@ pub(super) struct Finish {
     pub(super) float: ToFloat,
     bytes: ToBytes,
     real: ToBytes,
-    /// The shorter forms under the conditions of [`PackI8::paired`], for both kinds, and of [`PackI8::small`].
-    short: Option<[ToBytes; 3]>,
+    /// The shorter form under the conditions of [`PackI8::small`].
+    small: Option<ToBytes>,
+    /// Those under the conditions of [`PackI8::paired`], for fixed-point numbers and for reals.
+    paired: Option<[ToBytes; 2]>,
 }
 
 impl Finish {
@@ -61,14 +63,21 @@ impl Finish {
     pub(super) fn new(isa: Isa, lanes: usize) -> Finish {
         let isa = if lanes < 16 { isa.at_most(crate::Level::Avx2) } else { isa };
         #[cfg(target_arch = "x86_64")]
-        let short = {
-            use super::avx512::{requant_paired, requant_real, requant_small};
-            (isa.level() >= crate::Level::Avx512).then_some([requant_paired as ToBytes, requant_real, requant_small])
+        let (small, paired) = {
+            use super::{avx2, avx512};
+            match isa.level() {
+                crate::Level::Portable => (None, None),
+                crate::Level::Avx2 => (Some(avx2::requant_small as ToBytes), None),
+                _ => (
+                    Some(avx512::requant_small as ToBytes),
+                    Some([avx512::requant_paired as ToBytes, avx512::requant_real]),
+                ),
+            }
         };
         #[cfg(not(target_arch = "x86_64"))]
-        let short = None;
+        let (small, paired) = (None, None);
         let (real, bytes) = (pick(REAL, isa).run, pick(BYTES, isa).run);
-        Finish { raw: pick(RAW, isa).run, float: pick(FLOAT, isa).run, bytes, real, short }
+        Finish { raw: pick(RAW, isa).run, float: pick(FLOAT, isa).run, bytes, real, small, paired }
     }
 
     /// Requantizes by the form that `spec` allows.
@@ -76,14 +85,14 @@ impl Finish {
     /// # Safety
     /// As the epilogue functions: `rows × cols` of `out` at distance `ldc` may be written.
     pub(super) unsafe fn bytes(&self, t: &Sums<'_>, spec: &PackI8, p: &Bytes, out: *mut i8, ldc: usize) {
-        if let (-128..=127, Some([paired, real, small])) = (p.zero_point, self.short)
-            && (spec.paired || spec.small)
-        {
-            let short = match (spec.paired, spec.kind) {
-                (false, _) => small,
-                (true, Kind::Real) => real,
-                (true, _) => paired,
-            };
+        let short = match (p.zero_point, self.paired, self.small) {
+            (-128..=127, Some([fixed, real]), _) if spec.paired => {
+                Some(if spec.kind == Kind::Real { real } else { fixed })
+            }
+            (-128..=127, _, Some(small)) if spec.small => Some(small),
+            _ => None,
+        };
+        if let Some(short) = short {
             // SAFETY: the caller's contract; `Finish::new` looked at the instruction set.
             return unsafe { short(t, p, out, ldc) };
         }

@@ -108,18 +108,42 @@ pub(crate) static KERNELS: &[Variant<Micro>] = &[
     Variant {
         name: "gemm_i8_14x32_avx512vnni",
         isa: Level::Avx512Vnni,
-        run: Micro { mr: 14, lanes: 16, vectors: 2, offset: 128, tiles: false, dots: avx512::dots, row_sums: avx512::row_sums },
+        run: Micro {
+            mr: 14,
+            lanes: 16,
+            vectors: 2,
+            offset: 128,
+            tiles: false,
+            dots: avx512::dots,
+            row_sums: avx512::row_sums,
+        },
     },
     #[cfg(target_arch = "x86_64")]
     Variant {
         name: "gemm_i8_6x8_avx2",
         isa: Level::Avx2,
-        run: Micro { mr: 6, lanes: 8, vectors: 1, offset: 0, tiles: false, dots: avx2::dots, row_sums: portable::row_sums },
+        run: Micro {
+            mr: 6,
+            lanes: 8,
+            vectors: 1,
+            offset: 0,
+            tiles: false,
+            dots: avx2::dots,
+            row_sums: portable::row_sums,
+        },
     },
     Variant {
         name: "gemm_i8_4x8_portable",
         isa: Level::Portable,
-        run: Micro { mr: 4, lanes: 8, vectors: 1, offset: 0, tiles: false, dots: portable::dots, row_sums: portable::row_sums },
+        run: Micro {
+            mr: 4,
+            lanes: 8,
+            vectors: 1,
+            offset: 0,
+            tiles: false,
+            dots: portable::dots,
+            row_sums: portable::row_sums,
+        },
     },
 ];
 
@@ -268,7 +292,7 @@ fn multiply(pool: &ThreadPool, rows: &dyn Rows<i8>, m: usize, packed: PackedI8Re
                 quads: spec.kc.div_ceil(QUAD),
                 start: panel.header[pack::BIAS * panel.width..].as_ptr(),
                 panel: panel.weights.as_ptr(),
-                vectors: panel.width / micro.lanes,
+                vectors: if panel.width > micro.lanes { 2 } else { 1 },
                 tile: tile.as_mut_ptr().cast(),
             };
             // SAFETY: the kernel was picked through an `Isa`; `Rows` gave addresses good for whole groups of four; the panel

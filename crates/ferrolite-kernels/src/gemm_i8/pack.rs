@@ -209,7 +209,9 @@ impl PackI8 {
         let reach =
             i64::from(self.zero_a).saturating_add(128).abs().max(i64::from(self.zero_a).saturating_sub(127).abs());
         let mut column = Vec::new();
-        spec.paired = matches!(kind, Kind::Requant | Kind::Real) && self.isa.level() >= Level::Avx512 && self.micro.run.lanes == 16;
+        spec.paired = matches!(kind, Kind::Requant | Kind::Real)
+            && self.isa.level() >= Level::Avx512
+            && self.micro.run.lanes == 16;
         spec.narrow = (self.zero_a, self.zero_w) == (0, 0);
         for p in 0..self.panels() {
             let (col, width) = (p * self.micro.run.nr(), self.width(p));

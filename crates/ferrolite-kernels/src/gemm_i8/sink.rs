@@ -22,14 +22,15 @@ impl<'a> Panel<'a> {
         let (spec, micro) = (&packed.spec, &packed.spec.micro.run);
         let col = p * micro.nr();
         let cols = (spec.n - col).min(micro.nr());
-        let width = cols.next_multiple_of(micro.lanes);
+        // A multiple of the lanes, which are a power of two.
+        let width = (cols + micro.lanes - 1) & !(micro.lanes - 1);
         let (header, weights) = packed.data[p * spec.panel_len()..].split_at(HEADER * width);
         Panel { col, cols, width, header, weights }
     }
 }
 
 /// What belongs to the rows of a tile.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Terms {
     pub(super) rows: usize,
     /// Added to every sum of a row, unless all are 0.

@@ -57,7 +57,10 @@ fn check(
     let cols = ColumnsI8::Requant { bias: Some(&c.bias), multiplier: &c.multiplier, shift: &c.shift };
     call(cols, OutI8::I8 { out: &mut bytes, ldc, zero_point, min, max });
     let mut reals = vec![99i8; m * ldc];
-    call(ColumnsI8::Real { bias: Some(&c.bias), factor: &c.factor }, OutI8::I8 { out: &mut reals, ldc, zero_point, min, max });
+    call(
+        ColumnsI8::Real { bias: Some(&c.bias), factor: &c.factor },
+        OutI8::I8 { out: &mut reals, ldc, zero_point, min, max },
+    );
     let groups = m.div_ceil(rows_per_scale);
     let row_scale = r.f32s(groups);
     let zeros: Vec<i32> = (0..groups).map(|_| r.range(-20, 20)).collect();

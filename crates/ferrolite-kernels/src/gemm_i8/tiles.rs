@@ -56,14 +56,14 @@ pub(super) fn multiply(pool: &ThreadPool, rows: &dyn Rows<i8>, m: usize, packed:
                     let (row, mr) = (i * BLOCK, (m - i * BLOCK).min(BLOCK));
                     rows.fill(row, mr, ptrs, patch);
                     let ptrs = &ptrs[..spec.taps * mr];
-                    let terms = sink.terms(ptrs, row, mr);
+                    pipe.rows(row, sink.terms(ptrs, row, mr));
                     let height = mr.div_ceil(SIDE);
                     let mut strides = [0; 2];
                     for (t, stride) in strides.iter_mut().enumerate().take(height) {
                         *stride = find(&spec, ptrs, mr, t, copies, units);
                     }
                     for p in from..(from + group).min(cols.end) {
-                        pipe.push(Panel::new(&packed, p), row, terms, units, strides, height);
+                        pipe.push(Panel::new(&packed, p), units, strides, height);
                     }
                 }
             }
@@ -77,27 +77,29 @@ struct Pipe<'a> {
     tiles: Tiles,
     sink: &'a Sink<'a>,
     sums: [MaybeUninit<Tile>; 2],
-    /// What the sums of `sums[turn]` belong to.
-    waiting: Option<(Panel<'a>, usize, Terms)>,
+    /// The rows of this block and of the one before, of which a panel may still wait.
+    rows: [(usize, Terms); 2],
+    block: usize,
+    /// What the sums of `sums[turn]` belong to: a panel, and which of the rows.
+    waiting: Option<(Panel<'a>, usize)>,
     turn: usize,
 }
 
 impl<'a> Pipe<'a> {
     fn new(tiles: Tiles, sink: &'a Sink<'a>) -> Pipe<'a> {
-        Pipe { tiles, sink, sums: [MaybeUninit::uninit(), MaybeUninit::uninit()], waiting: None, turn: 0 }
+        let sums = [MaybeUninit::uninit(), MaybeUninit::uninit()];
+        Pipe { tiles, sink, sums, rows: [(0, Terms::default()); 2], block: 0, waiting: None, turn: 0 }
     }
 
-    /// Multiplies rows, `height` tiles of them from `row` on, with `panel`.
+    /// Begins a block of rows, the first of which is `row`.
+    fn rows(&mut self, row: usize, terms: Terms) {
+        self.block = 1 - self.block;
+        self.rows[self.block] = (row, terms);
+    }
+
+    /// Multiplies the rows, `height` tiles of them, with `panel`.
     #[inline(always)]
-    fn push(
-        &mut self,
-        panel: Panel<'a>,
-        row: usize,
-        terms: Terms,
-        units: &[[usize; 2]],
-        strides: [usize; 2],
-        height: usize,
-    ) {
+    fn push(&mut self, panel: Panel<'a>, units: &[[usize; 2]], strides: [usize; 2], height: usize) {
         let next = 1 - self.turn;
         let block = amx::Block {
             rows: units.as_ptr(),
@@ -112,18 +114,19 @@ impl<'a> Pipe<'a> {
         unsafe { amx::dots(&self.tiles, height, panel.width / SIDE, &block) };
         self.finish();
         self.turn = next;
-        self.waiting = Some((panel, row, terms));
+        self.waiting = Some((panel, self.block));
     }
 
     /// Stores what waits.
     #[inline(always)]
     fn finish(&mut self) {
-        if let Some((panel, row, terms)) = self.waiting.take() {
+        if let Some((panel, block)) = self.waiting.take() {
+            let (row, terms) = &self.rows[block];
             // SAFETY: `push` had these sums written. No other task writes these rows and columns of the output.
             unsafe {
                 let len = terms.rows * panel.width;
                 let sums = std::slice::from_raw_parts(self.sums[self.turn].as_ptr().cast::<i32>(), len);
-                self.sink.store(sums, &panel, row, &terms);
+                self.sink.store(sums, &panel, *row, terms);
             }
         }
     }
@@ -189,7 +192,7 @@ fn few(pool: &ThreadPool, rows: &dyn Rows<i8>, m: usize, packed: PackedI8Ref<'_>
                     quads: spec.k().div_ceil(QUAD),
                     start: panel.header[BIAS * panel.width..].as_ptr(),
                     panel: panel.weights.as_ptr(),
-                    vectors: panel.width / micro.lanes,
+                    vectors: panel.width / SIDE,
                     tile: tile.as_mut_ptr().cast(),
                 };
                 // SAFETY: the kernel was picked through an `Isa`; the copied rows are good for whole units; the panel is
