@@ -32,10 +32,13 @@ mod transpose;
 pub use attention::{Attention, AttentionShape, Head, ScoreStep};
 pub use blockwise::BlockwiseI8;
 pub use conv_ordered::{ORDERED_PRODUCTS, OrderedConv};
-pub use depthwise::{DepthwiseI8, depthwise_conv2d_f32, depthwise_conv2d_i8, depthwise_packed_len, pack_depthwise_f32};
+pub use depthwise::{
+    DepthwiseI8, DepthwiseI16, depthwise_conv2d_f32, depthwise_conv2d_i8, depthwise_conv2d_i16, depthwise_packed_len,
+    pack_depthwise_f32,
+};
 pub use elementwise::{
-    Add8Bit, Binary, Mul8Bit, RowsF32, Unary, add_8bit, binary_f32, log_softmax_rows, mul_8bit, softmax_rows, unary_f32,
-    unary_f32_inplace,
+    Add8Bit, Binary, Mul8Bit, RowsF32, Unary, add_8bit, binary_f32, log_softmax_rows, mul_8bit, softmax_rows,
+    unary_f32, unary_f32_inplace,
 };
 pub use fft::{FFT_LANES, FftLanes, rfft_lanes};
 pub use fpenv::{FlushDenormals, flush_denormals};
@@ -43,8 +46,8 @@ pub use gemm::{ConvShape, Layout};
 pub use gemm_f32::{EpilogueF32, PackF32, PackedF32, PackedF32Ref, conv2d_f32, gemm_f32, kernels_f32};
 pub use gemm_i8::{ColumnsI8, OutI8, PackI8, PackedI8, PackedI8Ref, conv2d_i8, gemm_i8, kernels_i8};
 pub use isa::{Isa, Level};
-pub use mem::AlignedBytes;
 pub use matvec::{matvec_f32, matvec_i8};
+pub use mem::AlignedBytes;
 pub use pool::ThreadPool;
 pub use pool2d::{avg_pool2d_8bit, avg_pool2d_f32, max_pool2d_8bit, max_pool2d_f32};
 pub use quantize::{
