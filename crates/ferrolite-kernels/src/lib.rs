@@ -33,7 +33,10 @@ mod transpose;
 pub use attention::{Attention, AttentionShape, Head, ScoreStep};
 pub use batch::BatchGemmF32;
 pub use blockwise::{BlockwiseI8, BlockwiseOut};
-pub use depthwise::{DepthwiseI8, depthwise_conv2d_f32, depthwise_conv2d_i8, depthwise_packed_len, pack_depthwise_f32};
+pub use depthwise::{
+    DepthwiseI8, DepthwiseI16, depthwise_conv2d_f32, depthwise_conv2d_i8, depthwise_conv2d_i16, depthwise_packed_len,
+    pack_depthwise_f32,
+};
 pub use elementwise::{
     Add8Bit, Binary, Mul8Bit, RowsF32, Softmax8Bit, Unary, add_8bit, binary_f32, log_softmax_rows, mul_8bit,
     softmax_rows, unary_f32, unary_f32_inplace,

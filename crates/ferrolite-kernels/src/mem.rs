@@ -134,6 +134,7 @@ mod sealed {
     pub trait Pod: Copy + Default + Send + Sync + 'static {}
     impl Pod for f32 {}
     impl Pod for i32 {}
+    impl Pod for i16 {}
     impl Pod for i8 {}
     impl Pod for u8 {}
     impl Pod for usize {}

@@ -4,7 +4,7 @@
 
 use super::{BLOCK, for_rows};
 use crate::gemm::ConvShape;
-use crate::isa::{Isa, pick};
+use crate::isa::{Isa, Level, pick};
 use crate::mem::Shared;
 use crate::pool::ThreadPool;
 use crate::simd::F32v;
@@ -108,10 +108,10 @@ unsafe fn tiles<V: F32v, const KW: usize, const S: usize, const W: usize>(r: &Ro
         let edge = s.left(x) < 0 || right > s.in_w as isize || x + W > s.out_w;
         // SAFETY: the caller's contract.
         unsafe {
-            if edge {
-                tile::<V, KW, S, W, true>(r, x, (0, whole, V::N));
-            } else {
+            if !edge {
                 tile::<V, KW, S, W, false>(r, x, (0, whole, V::N));
+            } else if whole > 0 {
+                tile::<V, KW, S, W, true>(r, x, (0, whole, V::N));
             }
             if whole < s.out_c {
                 tile::<V, KW, S, W, true>(r, x, (whole, s.out_c, s.out_c - whole));
@@ -271,6 +271,8 @@ pub fn depthwise_conv2d_f32(
     if shape.rows() == 0 || shape.out_c == 0 {
         return;
     }
+    // Half a vector that is whole is better than a whole one that is masked.
+    let isa = if shape.out_c <= 8 { isa.at_most(Level::Avx2) } else { isa };
     let run = pick(ROW, isa).run;
     let shared = Shared::new(out);
     let packed = packed.as_ptr() as usize;

@@ -242,6 +242,15 @@ impl I32v for I32x8 {
         I32x8(_mm256_sub_epi32(_mm256_srav_epi32(self.0, e.0), up))
     }
     #[inline(always)]
+    unsafe fn load_i16(p: *const i16, n: usize) -> Self {
+        if n == 8 {
+            return I32x8(_mm256_cvtepi16_epi32(_mm_loadu_si128(p.cast())));
+        }
+        let mut t = [0i16; 8];
+        std::ptr::copy_nonoverlapping(p, t.as_mut_ptr(), n);
+        I32x8(_mm256_cvtepi16_epi32(_mm_loadu_si128(t.as_ptr().cast())))
+    }
+    #[inline(always)]
     unsafe fn xor(self, o: Self) -> Self {
         I32x8(_mm256_xor_si256(self.0, o.0))
     }

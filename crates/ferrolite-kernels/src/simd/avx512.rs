@@ -225,6 +225,10 @@ impl I32v for I32x16 {
         I32x16(_mm512_mask_add_epi32(q, up, q, one))
     }
     #[inline(always)]
+    unsafe fn load_i16(p: *const i16, n: usize) -> Self {
+        I32x16(_mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(mask(n), p)))
+    }
+    #[inline(always)]
     unsafe fn xor(self, o: Self) -> Self {
         I32x16(_mm512_xor_si512(self.0, o.0))
     }

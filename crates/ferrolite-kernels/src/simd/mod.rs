@@ -151,6 +151,8 @@ pub(crate) trait I32v: Copy {
     unsafe fn high_mul(self, m: Self) -> Self;
     /// self / 2^e rounded half away from zero, 0 <= e < 32.
     unsafe fn shr_round(self, e: Self) -> Self;
+    /// The first `n <= N` lanes from 16 bits, sign-extended; the rest 0.
+    unsafe fn load_i16(p: *const i16, n: usize) -> Self;
     /// Bits that differ.
     unsafe fn xor(self, o: Self) -> Self;
     /// The first `n <= N` lanes: the byte of `a` in the lower, of `b` in the upper 16 bits, flipped by `flip`, sign-extended.

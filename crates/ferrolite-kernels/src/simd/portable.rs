@@ -233,6 +233,10 @@ impl I32v for I32x8 {
         lanes!(I32x8, |i| requant::rounding_divide_by_pot(self.0[i], e.0[i]))
     }
     #[inline(always)]
+    unsafe fn load_i16(p: *const i16, n: usize) -> Self {
+        lanes!(I32x8, |i| if i < n { i32::from(p.add(i).read_unaligned()) } else { 0 })
+    }
+    #[inline(always)]
     unsafe fn xor(self, o: Self) -> Self {
         lanes!(I32x8, |i| self.0[i] ^ o.0[i])
     }
