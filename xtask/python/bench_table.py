@@ -8,7 +8,7 @@ CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D", "CO
 INTEGERS = ("int2", "int4", "int8", "uint8", "int16")
 TINY_MS = 1.0
 # Outputs further apart than this were not made by one computation: such rows count nowhere.
-SAME_COSINE = 0.8
+SAME_COSINE = 0.7
 # Memory of smaller models is that of the interpreter's own code and of allocators' steps.
 MEMORY_MIB = 4.0
 
