@@ -181,14 +181,19 @@ pub fn depthwise_conv2d_i8(pool: &ThreadPool, shape: &ConvShape, input: &[i8], f
         let zero = images.1.map_or(filter.zero, |z| z[b]) as i8;
         let (input, flip) = (input.cast(), if filter.unsigned { 0x80 } else { 0 });
         let r = Row { shape, input, flip, zero, y, finish };
-        // SAFETY: packed and picked for what the `Isa` has; lengths are checked above, and rows do not overlap.
         with_scratch(|scratch| match &filter.packed {
-            Packed::Pairs(p) => unsafe { run(&r, p, outputs, scratch.extra.typed(room).as_mut_ptr()) },
+            Packed::Pairs(p) => {
+                let interleaved = scratch.extra.typed(room).as_mut_ptr();
+                // SAFETY: picked through an `Isa`; lengths are checked above, and rows do not overlap.
+                unsafe { run(&r, p, outputs, interleaved) };
+            }
             #[cfg(target_arch = "x86_64")]
             Packed::Vnni(p) => {
+                let interleaved = scratch.extra.typed(room).as_mut_ptr();
                 // Its bytes are unsigned.
                 let r = Row { flip: flip ^ 0x80, ..r };
-                unsafe { p.row(&r, outputs, scratch.extra.typed(room).as_mut_ptr()) };
+                // SAFETY: packed for VNNI only where the `Isa` has it; the rest as above.
+                unsafe { p.row(&r, outputs, interleaved) };
             }
         });
     });
