@@ -90,6 +90,7 @@ impl Columns {
             Columns::Requant { multiplier, shift } => {
                 Columns::Requant { multiplier: multiplier.repeat(times), shift: shift.repeat(times) }
             }
+            Columns::Real(factors) => Columns::Real(factors.repeat(times)),
             Columns::Float(scales) => Columns::Float(scales.repeat(times)),
         }
     }
