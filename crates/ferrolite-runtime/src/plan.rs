@@ -403,8 +403,11 @@ impl<'a> Context<'a> {
         let (graph, Work::Planned { kernel, .. }) = (&self.model.subgraphs[self.subgraph], &step.work) else { return };
         let [_] = step.nodes[..] else { return };
         for (position, id) in step.inputs.iter().enumerate() {
-            let is_made = |&id: &TensorId| facts.constants[id].is_some() && self.model.constant(&graph.tensors[id]).is_none();
-            let Some(id) = id.filter(is_made).filter(|_| !kernel.reads(position) && !self.preserve_all) else { continue };
+            let is_made =
+                |&id: &TensorId| facts.constants[id].is_some() && self.model.constant(&graph.tensors[id]).is_none();
+            let Some(id) = id.filter(is_made).filter(|_| !kernel.reads(position) && !self.preserve_all) else {
+                continue;
+            };
             let uses = |ids: &[Option<TensorId>]| ids.iter().filter(|&&used| used == Some(id)).count();
             let users: usize = graph.nodes.iter().map(|node| uses(&node.inputs)).sum();
             if users == 1 && !graph.outputs.contains(&id) {

@@ -219,7 +219,7 @@ impl PackI8 {
             let cols = width.min(n - col);
             // Whole groups of four are transposed as numbers of 32 bits.
             let quads = match layout {
-                Layout::RowsOfK if self.kc % QUAD == 0 => as_words(&weights[col * k..][..cols * k]),
+                Layout::RowsOfK if self.kc.is_multiple_of(QUAD) => as_words(&weights[col * k..][..cols * k]),
                 _ => None,
             };
             if let Some(quads) = quads {

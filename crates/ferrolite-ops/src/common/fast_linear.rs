@@ -181,7 +181,13 @@ impl Plan {
     }
 
     /// The int8 operands of all groups.
-    fn operands(&self, isa: Isa, columns: Columns, zeros: (i32, i32), held: Option<(Cow<'_, [i8]>, Bias<'_>)>) -> Vec<OperandI8> {
+    fn operands(
+        &self,
+        isa: Isa,
+        columns: Columns,
+        zeros: (i32, i32),
+        held: Option<(Cow<'_, [i8]>, Bias<'_>)>,
+    ) -> Vec<OperandI8> {
         let (n, len) = (self.product.n(), self.product.weights());
         let (taps, kc) = self.product.taps();
         let spec = PackI8::new(isa, n, taps, kc, zeros.0, zeros.1);
