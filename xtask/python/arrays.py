@@ -18,7 +18,8 @@ def random_input(rng, dtype, shape, high):
         return rng.randint(0, high, shape).astype(dtype)
     if dtype.kind in "SO":
         words = np.array([b"the quick brown fox", b"a", b"", b"hello world"], dtype=object)
-        return words[rng.randint(0, len(words), shape)]
+        # A single one has to be an array of bytes: LiteRT reads the address of an object.
+        return np.asarray(words[rng.randint(0, len(words), shape)])
     raise NotImplementedError(f"inputs of type {dtype}")
 
 

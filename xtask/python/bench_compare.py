@@ -2,7 +2,7 @@
 """Times ferrolite beside LiteRT and OpenVINO, in one run, on the same models and inputs.
 
   bench_compare.py [--threads 1,2] [--rounds N] [--seconds S] [--peer litert|openvino|both] [--only TEXT]
-                   [--json FILE] [--from FILE]... [--table FILE] [--bench DIR] [--zoo DIR] [MODEL...]
+                   [--json FILE] [--from FILE]... [--table FILE] [--realtime] [--bench DIR] [--zoo DIR] [MODEL...]
 
 Each side has a process of its own for every number of threads; rounds alternate between the processes, so that a drift of
 the machine's speed hits all alike. A round invokes for about S seconds. The figure is the median over rounds of each round's
@@ -122,11 +122,13 @@ def forget_peak():
         pass
 
 
-def worker(conn, name, model, threads, verbose):
+def worker(conn, name, model, threads, realtime, verbose):
     """One side's process: loads, says what the inputs are, gets them, invokes once, then for as long as it is told to."""
     if not verbose:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
+        if realtime:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
         interpreter = side(name)
         forget_peak()
         base = peak_kib()
@@ -161,10 +163,11 @@ class Failed(Exception):
 class Process:
     """A worker as its parent sees it."""
 
-    def __init__(self, name, model, threads, verbose):
+    def __init__(self, name, model, threads, args):
         context = multiprocessing.get_context("spawn")
         self.conn, there = context.Pipe()
-        self.process = context.Process(target=worker, args=(there, name, str(model), threads, verbose), daemon=True)
+        given = (there, name, str(model), threads, args.realtime, args.verbose)
+        self.process = context.Process(target=worker, args=given, daemon=True)
         self.process.start()
         there.close()
         self.rounds = []
@@ -218,7 +221,7 @@ def measure(model, threads, peers, args):
     # LiteRT first: what it computes is what the others are compared with.
     for name in [*peers, "ours"]:
         for n in threads:
-            process = Process(name, model, n, args.verbose)
+            process = Process(name, model, n, args)
             try:
                 prepare(process, feeds)
                 running[name, n] = process
@@ -323,6 +326,7 @@ def main():
     parser.add_argument("--table", metavar="FILE", help="write the tables there; docs: docs/performance.md")
     parser.add_argument("--bench", help="folder of networks that are always measured")
     parser.add_argument("--zoo", help="folder of real networks with a manifest.json")
+    parser.add_argument("--realtime", action="store_true", help="at real-time priority, on a busy machine (Linux, root)")
     parser.add_argument("--verbose", action="store_true", help="show what the interpreters write")
     args = parser.parse_args()
     rows = {}

@@ -8,7 +8,7 @@ CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D", "CO
 INTEGERS = ("int2", "int4", "int8", "uint8", "int16")
 TINY_MS = 1.0
 # Outputs further apart than this were not made by one computation: such rows count nowhere.
-SAME_COSINE = 0.8
+SAME_COSINE = 0.7
 # Memory of smaller models is that of the interpreter's own code and of allocators' steps.
 MEMORY_MIB = 4.0
 
@@ -33,7 +33,7 @@ END = "<!-- bench compare: end -->"
 def content(info):
     """What kind of network `ferrolite info --json` describes: the numbers that most of its multiply-accumulates are made
     of, whether it attends, and how much of it is convolution."""
-    numbers, work, attends, softmax = collections.Counter(), collections.Counter(), 0, False
+    numbers, total, convolution, attends, softmax = collections.Counter(), 0, 0, 0, False
     for graph in info["subgraphs"]:
         tensors = graph["tensors"]
         maker = {out: node for node in graph["nodes"] for out in node["outputs"]}
@@ -41,7 +41,6 @@ def content(info):
             softmax |= node["operator"] == "SOFTMAX"
             if node["macs"] == 0:
                 continue
-            work[node["operator"]] += node["macs"]
             weights, computed = None, []
             for index in (i for i in node["inputs"] if i is not None):
                 source = _constant(index, tensors, maker)
@@ -52,11 +51,14 @@ def content(info):
             if weights is None:
                 attends += node["operator"] == "BATCH_MATMUL"
             numbers[_numbers(weights, computed)] += node["macs"]
-    total = sum(work.values())
+            total += node["macs"]
+            # A fully connected layer over the pixels of an image is a pointwise convolution.
+            pointwise = node["operator"] == "FULLY_CONNECTED" and any(len(tensor["shape"]) == 4 for tensor in computed)
+            convolution += node["macs"] * (pointwise or node["operator"] in CONVOLUTIONS)
     return {
         "numbers": numbers.most_common(1)[0][0] if numbers else "none",
         "attends": attends >= 2 and softmax,
-        "convolution": round(sum(work[op] for op in CONVOLUTIONS) / total, 3) if total else 0.0,
+        "convolution": round(convolution / total, 3) if total else 0.0,
         "macs": total,
         "nodes": sum(len(graph["nodes"]) for graph in info["subgraphs"]),
     }

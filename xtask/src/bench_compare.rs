@@ -6,9 +6,13 @@ use std::process::Command;
 
 /// The second peer. It is large, and there is no wheel of it for every platform: without it LiteRT is compared with alone.
 const OPENVINO: &str = "openvino";
+const COMPARE: &str = "bench_compare.py";
 
 /// Builds the wheel and has a Python script time it beside LiteRT and OpenVINO. The script takes the arguments.
 pub(crate) fn bench_compare(args: &[&str]) -> Result<(), String> {
+    if args.iter().any(|arg| ["--help", "-h"].contains(arg)) {
+        return run(script(Path::new(python::BASE), COMPARE).arg("--help"));
+    }
     let python = match python::with_packages(wheel::FOR_TESTS) {
         Ok(python) => python,
         Err(why) => {
@@ -20,7 +24,7 @@ pub(crate) fn bench_compare(args: &[&str]) -> Result<(), String> {
         println!("without OpenVINO: {why}");
     }
     wheel::build(&python)?;
-    let mut compare = script(&python, "bench_compare.py");
+    let mut compare = script(&python, COMPARE);
     for (option, folder) in [("--bench", bench_dir()), ("--zoo", zoo_dir())] {
         if folder.is_dir() {
             compare.arg(option).arg(folder);

@@ -3,6 +3,9 @@
 use crate::{command, root, run};
 use std::path::{Path, PathBuf};
 
+/// The system's Python, which environments are made with.
+pub(crate) const BASE: &str = if cfg!(windows) { "python" } else { "python3" };
+
 /// TensorFlow without its GPU part: a build of its own for x86-64 Linux; elsewhere `tensorflow` is that.
 pub(crate) const TENSORFLOW: &str =
     if cfg!(all(target_os = "linux", target_arch = "x86_64")) { "tensorflow-cpu" } else { "tensorflow" };
@@ -17,12 +20,11 @@ pub(crate) fn environment(venv: &Path, packages: &[&str]) -> Result<PathBuf, Str
     let bin = if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" };
     let python = venv.join(bin);
     if !python.exists() {
-        let base = if cfg!(windows) { "python" } else { "python3" };
-        let create = command(base, &["-m", "venv"]).arg(venv).output().map_err(|e| format!("{base}: {e}"))?;
+        let create = command(BASE, &["-m", "venv"]).arg(venv).output().map_err(|e| format!("{BASE}: {e}"))?;
         if !create.status.success() {
             // A half-made environment would be taken for a good one next time.
             let _ = std::fs::remove_dir_all(venv);
-            return Err(format!("{base} -m venv failed: {}", String::from_utf8_lossy(&create.stderr).trim()));
+            return Err(format!("{BASE} -m venv failed: {}", String::from_utf8_lossy(&create.stderr).trim()));
         }
     }
     let mut pip = command(&python, &["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);

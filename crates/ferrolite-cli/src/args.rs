@@ -115,17 +115,37 @@ pub struct RunArgs {
 }
 
 /// Measure how fast a model runs on random inputs.
+///
+/// --profile tells where the time goes: a line per kind of operator, then the steps that take most. --roofline measures for a
+/// second what this machine can do at most, and tells how near every step comes: OP/s are operations, two per
+/// multiply-accumulate; op/B those per byte of inputs, constants and outputs; a step is bound by its multiply-accumulates
+/// (compute) or by its bytes (memory, or the cache that holds them), and `of roofline` is the least time that allows / its
+/// time.
 #[derive(Args)]
 #[command(after_help = "Examples:
   ferrolite bench model.tflite
   ferrolite bench model.tflite --threads 2 --profile
-  ferrolite bench model.tflite --runs 1000 --json")]
+  ferrolite bench model.tflite --profile --all | less
+  ferrolite bench model.tflite --roofline                   what could still be faster
+  ferrolite bench model.tflite --html roofline.html         the same as a picture
+  ferrolite bench model.tflite --runs 1000 --json
+  ferrolite bench model.tflite --profile --json | jq '.operators[] | [.operator, .share]'
+  FERROLITE_ISA=avx2 ferrolite bench model.tflite           as on a CPU without AVX-512")]
 pub struct BenchArgs {
     /// A .tflite file.
     pub model: PathBuf,
-    /// Show the time of each step, most first.
+    /// Show the time of each kind of operator and of the steps, most first.
     #[arg(long)]
     pub profile: bool,
+    /// Show every step, not only those that take most.
+    #[arg(long)]
+    pub all: bool,
+    /// Also compare each step with what this machine can do at most.
+    #[arg(long)]
+    pub roofline: bool,
+    /// Write the comparison with what this machine can do at most as a page with a plot.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Print everything as JSON.
     #[arg(long)]
     pub json: bool,

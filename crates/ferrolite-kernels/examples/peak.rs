@@ -1,5 +1,4 @@
 //! Speed of the matrix products as a share of what this CPU can multiply: `cargo run --release --example peak`.
-#![allow(unsafe_code)]
 
 use ferrolite_kernels::*;
 use std::hint::black_box;
@@ -35,7 +34,7 @@ fn main() {
     let mut isas = Isa::available();
     isas.dedup_by_key(|i| kernels_f32(*i)[0].0);
     for isa in isas.iter().rev() {
-        let peak = peak_f32(*isa);
+        let peak = 2e-9 * peak_f32(&pools[0], *isa);
         println!("\n{}: peak {peak:.0} GFLOP/s on one thread", kernels_f32(*isa)[0].0);
         for (m, n, k) in f32_shapes {
             let a = vec![1.0f32; m * k];
@@ -70,8 +69,8 @@ fn main() {
         }
     }
     for isa in Isa::available().iter().rev().filter(|i| i.level() != Level::Avx512) {
-        let peak = peak_f32(*isa) * if isa.level() == Level::Avx512Vnni { 4.0 } else { 1.0 };
-        println!("\n{}: against {peak:.0} GOP/s on one thread", kernels_i8(*isa)[0].0);
+        let peak = 2e-9 * peak_i8(&pools[0], *isa);
+        println!("\n{}: peak {peak:.0} GOP/s on one thread", kernels_i8(*isa)[0].0);
         for (m, n, k) in f32_shapes {
             let a = vec![1i8; m * k];
             let (multiplier, shift) = (vec![1 << 30; n], vec![-7; n]);
@@ -140,59 +139,4 @@ fn print_row(name: &str, speed: &[f64], peak: f64) {
         speed[1],
         speed[1] / speed[0]
     );
-}
-
-/// What a product of one tile in the first-level cache reaches stands for the peak of an instruction set without a table of
-/// CPUs: it is measured on independent chains of multiply-adds.
-fn peak_f32(isa: Isa) -> f64 {
-    const ROUNDS: usize = 20_000;
-    let flops = |lanes: usize, chains: usize| 2e-9 * (ROUNDS * lanes * chains) as f64;
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::*;
-        #[target_feature(enable = "avx512f")]
-        fn chains512() -> f32 {
-            let x = _mm512_set1_ps(black_box(0.999));
-            let mut acc = [x; 16];
-            for _ in 0..ROUNDS {
-                for a in &mut acc {
-                    *a = _mm512_fmadd_ps(*a, x, x);
-                }
-            }
-            _mm512_reduce_add_ps(acc.into_iter().reduce(|a, b| _mm512_add_ps(a, b)).unwrap())
-        }
-        #[target_feature(enable = "avx2,fma")]
-        fn chains256() -> f32 {
-            let x = _mm256_set1_ps(black_box(0.999));
-            let mut acc = [x; 12];
-            for _ in 0..ROUNDS {
-                for a in &mut acc {
-                    *a = _mm256_fmadd_ps(*a, x, x);
-                }
-            }
-            _mm256_cvtss_f32(acc.into_iter().reduce(|a, b| _mm256_add_ps(a, b)).unwrap())
-        }
-        if isa.level() >= Level::Avx512 {
-            // SAFETY: `isa` says that the CPU has it.
-            return flops(16, 16) / best(|| _ = black_box(unsafe { chains512() }));
-        }
-        if isa.level() >= Level::Avx2 {
-            // SAFETY: `isa` says that the CPU has it.
-            return flops(8, 12) / best(|| _ = black_box(unsafe { chains256() }));
-        }
-    }
-    let _ = isa;
-    let t = best(|| {
-        let x = black_box([0.999f32; 8]);
-        let mut acc = [x; 4];
-        for _ in 0..ROUNDS {
-            for a in &mut acc {
-                for i in 0..8 {
-                    a[i] = a[i] * x[i] + x[i];
-                }
-            }
-        }
-        black_box(acc);
-    });
-    flops(8, 4) / t
 }

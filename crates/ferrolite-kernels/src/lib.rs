@@ -7,7 +7,6 @@
 mod attention;
 mod batch;
 mod blockwise;
-mod conv_ordered;
 mod depthwise;
 mod elementwise;
 mod fft;
@@ -18,6 +17,7 @@ mod gemm_i8;
 mod isa;
 mod matvec;
 mod mem;
+mod peak;
 pub mod pool;
 mod pool2d;
 mod quantize;
@@ -32,12 +32,14 @@ mod transpose;
 
 pub use attention::{Attention, AttentionShape, Head, ScoreStep};
 pub use batch::BatchGemmF32;
-pub use blockwise::BlockwiseI8;
-pub use conv_ordered::{ORDERED_PRODUCTS, OrderedConv};
-pub use depthwise::{DepthwiseI8, depthwise_conv2d_f32, depthwise_conv2d_i8, depthwise_packed_len, pack_depthwise_f32};
+pub use blockwise::{BlockwiseI8, BlockwiseOut};
+pub use depthwise::{
+    DepthwiseI8, DepthwiseI16, depthwise_conv2d_f32, depthwise_conv2d_i8, depthwise_conv2d_i16, depthwise_packed_len,
+    pack_depthwise_f32,
+};
 pub use elementwise::{
-    Add8Bit, Binary, RowsF32, Softmax8Bit, Unary, add_8bit, binary_f32, log_softmax_rows, softmax_rows, unary_f32,
-    unary_f32_inplace,
+    Add8Bit, Binary, Mul8Bit, RowsF32, Softmax8Bit, Unary, add_8bit, binary_f32, log_softmax_rows, mul_8bit,
+    softmax_rows, unary_f32, unary_f32_inplace,
 };
 pub use fft::{FFT_LANES, FftLanes, rfft_lanes};
 pub use fpenv::{FlushDenormals, flush_denormals};
@@ -45,10 +47,11 @@ pub use gemm::{ConvShape, Layout};
 pub use gemm_f32::{EpilogueF32, PackF32, PackedF32, PackedF32Ref, conv2d_f32, gemm_f32, kernels_f32};
 pub use gemm_i8::{ColumnsI8, OutI8, PackI8, PackedI8, PackedI8Ref, conv2d_i8, gemm_i8, kernels_i8};
 pub use isa::{Isa, Level};
-pub use mem::AlignedBytes;
 pub use matvec::{matvec_f32, matvec_i8};
+pub use mem::AlignedBytes;
+pub use peak::{Peaks, peak_f32, peak_i8};
 pub use pool::ThreadPool;
-pub use pool2d::{avg_pool2d_f32, avg_pool2d_i8, max_pool2d_f32, max_pool2d_i8};
+pub use pool2d::{avg_pool2d_8bit, avg_pool2d_f32, max_pool2d_8bit, max_pool2d_f32};
 pub use quantize::{
     dequantize_i8_f32, f16_to_f32, f16_to_f32_scalar, lut_i8, min_max_f32, quantize_f32_i8, quantize_rows_asymmetric,
     quantize_rows_symmetric,

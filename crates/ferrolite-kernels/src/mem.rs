@@ -134,6 +134,7 @@ mod sealed {
     pub trait Pod: Copy + Default + Send + Sync + 'static {}
     impl Pod for f32 {}
     impl Pod for i32 {}
+    impl Pod for i16 {}
     impl Pod for i8 {}
     impl Pod for u8 {}
     impl Pod for usize {}
@@ -255,5 +256,26 @@ impl<'a, T> Shared<'a, T> {
         assert!(range.start <= range.end && range.end <= self.len);
         // SAFETY: inside the slice, which is borrowed for `'a`; disjointness is the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.ptr.add(range.start), range.len()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_aligned_and_keep_their_contents() {
+        for len in [0, 1, 63, 64, 1000, POPULATED + 5] {
+            let mut bytes = AlignedBytes::zeroed(len);
+            assert!(bytes.as_ptr().addr().is_multiple_of(ALIGN) && bytes.len() == len && bytes.iter().all(|&b| b == 0));
+            bytes.fill(9);
+            assert_eq!(*bytes.clone(), *bytes);
+            bytes.resize(len + 1);
+            assert!(bytes[..len].iter().all(|&b| b == 9));
+            bytes.resize_zeroed(len / 2);
+            assert!(bytes.len() == len / 2 && bytes.iter().all(|&b| b == 0));
+            bytes.assign(&[1, 2, 3]);
+            assert_eq!(*bytes, [1, 2, 3]);
+        }
     }
 }

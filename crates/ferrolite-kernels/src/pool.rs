@@ -338,6 +338,7 @@ mod tests {
                 if round % 100 == 99 {
                     std::thread::sleep(Duration::from_micros(200));
                 }
+                let _attention = (round % 100 > 95).then(|| pool.attend());
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::gemm::ConvShape;
 use crate::isa::{Isa, pick};
 use crate::mem::Shared;
 use crate::pool::ThreadPool;
-use crate::simd::{F32v, I32v};
+use crate::simd::{Bytes, F32v, I32v};
 use std::ops::Range;
 
 /// One output row.
@@ -18,82 +18,206 @@ pub(crate) struct Row<'a, T> {
     y: usize,
 }
 
-/// Calls `$body` with the channel `c`, the `n` lanes there, the window's rows and columns, for every pixel of a row.
-macro_rules! for_windows {
-    ($r:ident, $lanes:expr, |$x:ident, $c:ident, $n:ident, $ky:ident, $kx:ident| $body:expr) => {
-        let s = $r.shape;
-        let $ky = s.rows_inside($r.y);
-        for $x in 0..s.out_w {
-            let $kx = s.cols_inside($x);
-            for $c in (0..s.out_c).step_by($lanes) {
-                let $n = (s.out_c - $c).min($lanes);
-                $body
+impl<T> Row<'_, T> {
+    /// The elements that the window of column `x` sees first, its rows and columns, and the distances between them.
+    #[inline(always)]
+    fn window(&self, x: usize) -> (*const T, [usize; 2], [usize; 2]) {
+        let s = self.shape;
+        let (ky, kx) = (s.rows_inside(self.y), s.cols_inside(x));
+        let iy = s.top(self.y) + (ky.start * s.dilation.0) as isize;
+        let ix = s.left(x) + (kx.start * s.dilation.1) as isize;
+        // Wrapping, since of an empty window nothing is read.
+        let at = (iy * s.in_w as isize + ix).wrapping_mul(s.in_stride as isize);
+        let steps = [s.dilation.0 * s.in_w * s.in_stride, s.dilation.1 * s.in_stride];
+        (self.input.wrapping_offset(at), [ky.len(), kx.len()], steps)
+    }
+}
+
+/// Calls `$group` with the column, its window and a channel for every group of four vectors of channels, `$one` for single
+/// ones with their lanes.
+macro_rules! by_channels {
+    ($r:ident, $lanes:expr, |$x:ident, $w:ident, $c:ident| $group:expr, |$n:ident| $one:expr) => {
+        for $x in 0..$r.shape.out_w {
+            let $w = $r.window($x);
+            let mut $c = 0;
+            while $c + 4 * $lanes <= $r.shape.out_c {
+                $group;
+                $c += 4 * $lanes;
+            }
+            while $c < $r.shape.out_c {
+                let $n = ($r.shape.out_c - $c).min($lanes);
+                $one;
+                $c += $n;
             }
         }
     };
 }
 
-/// The element of the image that tap (ky, kx) of output column `x` sees.
+/// The fold of `U` vectors over a window, the last of them `n` lanes long.
 #[inline(always)]
-fn at<T>(r: &Row<'_, T>, x: usize, ky: usize, kx: usize) -> usize {
-    let s = r.shape;
-    let iy = (s.top(r.y) + (ky * s.dilation.0) as isize) as usize;
-    let ix = (s.left(x) + (kx * s.dilation.1) as isize) as usize;
-    (iy * s.in_w + ix) * s.in_stride
+unsafe fn fold_f32<V: F32v, const U: usize>(
+    (first, [rows, cols], [line, step]): (*const f32, [usize; 2], [usize; 2]),
+    c: usize,
+    n: usize,
+    max: bool,
+) -> [V; U] {
+    // SAFETY: the window is inside the image, channels inside a pixel.
+    unsafe {
+        let mut acc = [V::splat(if max { f32::NEG_INFINITY } else { 0.0 }); U];
+        let mut row = first.wrapping_add(c);
+        for _ in 0..rows {
+            let mut p = row;
+            for _ in 0..cols {
+                for (u, a) in acc.iter_mut().enumerate() {
+                    let p = p.wrapping_add(u * V::N);
+                    let v = if n == V::N { V::load(p) } else { V::load_n(p, n) };
+                    *a = if max { v.max(*a) } else { a.add(v) };
+                }
+                p = p.wrapping_add(step);
+            }
+            row = row.wrapping_add(line);
+        }
+        acc
+    }
+}
+
+/// The fold of `count` elements as a result.
+#[inline(always)]
+unsafe fn finish_f32<V: F32v>(a: V, count: usize, max: bool, range: (f32, f32)) -> V {
+    // SAFETY: the contract of the vector traits.
+    unsafe {
+        let a = if max { a } else { a.div(V::splat(count.max(1) as f32)) };
+        a.clamp(V::splat(range.0), V::splat(range.1))
+    }
 }
 
 #[inline(always)]
 unsafe fn float<V: F32v>(r: &Row<'_, f32>, max: bool, range: (f32, f32)) {
-    // SAFETY: taps inside the image and channels inside a pixel only; the output row is as long as the shape says.
+    // SAFETY: the output row is as long as the shape says.
     unsafe {
-        let (lo, hi) = (V::splat(range.0), V::splat(range.1));
-        for_windows!(r, V::N, |x, c, n, ky, kx| {
-            let mut acc = V::splat(if max { f32::NEG_INFINITY } else { 0.0 });
-            for ky in ky.clone() {
-                for kx in kx.clone() {
-                    let p = r.input.add(at(r, x, ky, kx) + c);
-                    let v = if n == V::N { V::load(p) } else { V::load_n(p, n) };
-                    acc = if max { v.max(acc) } else { acc.add(v) };
+        by_channels!(
+            r,
+            V::N,
+            |x, w, c| {
+                let to = r.out.add(x * r.shape.out_stride + c);
+                for (u, a) in fold_f32::<V, 4>(w, c, V::N, max).into_iter().enumerate() {
+                    finish_f32(a, w.1[0] * w.1[1], max, range).store(to.add(u * V::N));
                 }
+            },
+            |n| {
+                let [a] = fold_f32::<V, 1>(w, c, n, max);
+                finish_f32(a, w.1[0] * w.1[1], max, range).store_n(r.out.add(x * r.shape.out_stride + c), n);
             }
-            if !max {
-                acc = acc.div(V::splat((ky.len() * kx.len()).max(1) as f32));
-            }
-            acc.clamp(lo, hi).store_n(r.out.add(x * r.shape.out_stride + c), n);
-        });
+        );
     }
 }
 crate::simd::isa_table!(FLOAT = F "pool2d_f32" float(r: &Row<'_, f32>, max: bool, range: (f32, f32)));
 
+/// The sums of `U` vectors over a window, the last of them `n` lanes long.
 #[inline(always)]
-unsafe fn int<V: I32v>(r: &Row<'_, i8>, max: bool, range: (i32, i32)) {
-    // SAFETY: as in `float`.
+unsafe fn sum_bytes<V: I32v, const U: usize>(
+    (first, [rows, cols], [line, step]): (*const u8, [usize; 2], [usize; 2]),
+    c: usize,
+    n: usize,
+    signed: bool,
+) -> [V; U] {
+    // SAFETY: the window is inside the image, channels inside a pixel.
     unsafe {
-        let (lo, hi) = (V::splat(range.0), V::splat(range.1));
-        for_windows!(r, V::N, |x, c, n, ky, kx| {
-            let mut acc = V::splat(if max { -128 } else { 0 });
-            for ky in ky.clone() {
-                for kx in kx.clone() {
-                    let p = r.input.add(at(r, x, ky, kx) + c);
-                    let v = if n == V::N { V::load_i8(p) } else { V::load_i8_n(p, n) };
-                    acc = if max { acc.max(v) } else { acc.add(v) };
+        let mut acc = [V::splat(0); U];
+        let mut row = first.wrapping_add(c);
+        for _ in 0..rows {
+            let mut p = row;
+            for _ in 0..cols {
+                for (u, a) in acc.iter_mut().enumerate() {
+                    let p = p.wrapping_add(u * V::N);
+                    *a = a.add(match (signed, n == V::N) {
+                        (true, true) => V::load_i8(p.cast()),
+                        (true, false) => V::load_i8_n(p.cast(), n),
+                        (false, true) => V::load_u8(p),
+                        (false, false) => V::load_u8_n(p, n),
+                    });
                 }
+                p = p.wrapping_add(step);
             }
-            if !max {
-                // Half away from zero. The quotient is at most 129 and the count below 65 000, so that the nearest float is
-                // never rounded up to a whole number that it does not reach.
-                let count = (ky.len() * kx.len()).max(1);
-                let magnitude = acc.max(V::splat(0).sub(acc)).add(V::splat((count / 2) as i32));
-                let q = V::from_f32(magnitude.to_f32().div(V::F::splat(count as f32)));
-                // The sign of the sum: -1, 0 or 1.
-                let sign = acc.max(V::splat(-1)).min(V::splat(1));
-                acc = q.mul(sign);
-            }
-            acc.max(lo).min(hi).store_i8_n(r.out.add(x * r.shape.out_stride + c), n);
-        });
+            row = row.wrapping_add(line);
+        }
+        acc
     }
 }
-crate::simd::isa_table!(INT = I "pool2d_i8" int(r: &Row<'_, i8>, max: bool, range: (i32, i32)));
+
+/// sum / count, half away from zero: (|sum| + count / 2) / count, cut off. Half more keeps the quotient 0.5 / count away from
+/// whole numbers; being at most 256, it errs in floats by less than 2^-15, and the count is below 2^14.
+#[inline(always)]
+unsafe fn mean<V: I32v>(sum: V, count: usize) -> V {
+    // SAFETY: the contract of the vector traits.
+    unsafe {
+        let magnitude = sum.max(V::splat(0).sub(sum)).add(V::splat((count / 2) as i32));
+        let q = V::from_f32(magnitude.to_f32().add(V::F::splat(0.5)).mul(V::F::splat(1.0 / count as f32)));
+        // The sign of the sum: -1, 0 or 1.
+        q.mul(sum.max(V::splat(-1)).min(V::splat(1)))
+    }
+}
+
+#[inline(always)]
+unsafe fn average<V: I32v>(r: &Row<'_, u8>, signed: bool, range: (i32, i32)) {
+    // Unsigned bytes are stored as signed ones, flipped.
+    let (offset, flip) = if signed { (0, 0) } else { (128, 0x80) };
+    let how = Bytes { zero: -offset, min: range.0 - offset, max: range.1 - offset, flip };
+    // SAFETY: the output row is as long as the shape says.
+    unsafe {
+        by_channels!(
+            r,
+            V::N,
+            |x, w, c| {
+                let count = (w.1[0] * w.1[1]).max(1);
+                let [a, b, d, e] = sum_bytes::<V, 4>(w, c, V::N, signed);
+                let q = [mean(a, count), mean(b, count), mean(d, count), mean(e, count)];
+                V::store_bytes(q, &how, r.out.add(x * r.shape.out_stride + c), V::N, 4, V::N);
+            },
+            |n| {
+                let [a] = sum_bytes::<V, 1>(w, c, n, signed);
+                let q = [mean(a, (w.1[0] * w.1[1]).max(1)); 4];
+                V::store_bytes(q, &how, r.out.add(x * r.shape.out_stride + c), 0, 1, n);
+            }
+        );
+    }
+}
+crate::simd::isa_table!(AVERAGE = I "avg_pool2d_8bit" average(r: &Row<'_, u8>, signed: bool, range: (i32, i32)));
+
+/// Folds whole pixels into the output: loops over bytes, which the compiler turns into vectors of them.
+#[inline(always)]
+unsafe fn greatest<T: Copy + Ord>(r: &Row<'_, T>, least: T, range: (T, T)) {
+    let (c, stride) = (r.shape.out_c, r.shape.out_stride);
+    for x in 0..r.shape.out_w {
+        let (first, [rows, cols], [line, step]) = r.window(x);
+        // SAFETY: windows are inside the image, and the output row is as long as the shape says.
+        unsafe {
+            let out = std::slice::from_raw_parts_mut(r.out.add(x * stride), c);
+            out.fill(least);
+            for ky in 0..rows {
+                for kx in 0..cols {
+                    let pixel = std::slice::from_raw_parts(first.wrapping_add(ky * line + kx * step), c);
+                    out.iter_mut().zip(pixel).for_each(|(o, p)| *o = (*o).max(*p));
+                }
+            }
+            out.iter_mut().for_each(|o| *o = (*o).max(range.0).min(range.1));
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn max<V: I32v>(r: &Row<'_, u8>, signed: bool, (low, high): (i32, i32)) {
+    // SAFETY: the caller's contract; bytes of either sign are bytes.
+    unsafe {
+        if signed {
+            let r = Row { shape: r.shape, input: r.input.cast(), out: r.out.cast(), y: r.y };
+            greatest(&r, i8::MIN, (low as i8, high as i8));
+        } else {
+            greatest(r, u8::MIN, (low as u8, high as u8));
+        }
+    }
+}
+crate::simd::isa_table!(MAX = I "max_pool2d_8bit" max(r: &Row<'_, u8>, signed: bool, range: (i32, i32)));
 
 /// Runs `f` over every output row.
 ///
@@ -161,27 +285,52 @@ pub fn avg_pool2d_f32(
     rows(pool, shape, input, out, &|r| unsafe { run(r, false, range) });
 }
 
-/// As [`max_pool2d_f32`], of bytes; -128 (clamped) where a window is outside the input. `range` is inside -128..=127.
+/// # Panics
+/// If the range is not one of the bytes.
+fn check_range(signed: bool, range: (i32, i32)) {
+    let byte = if signed { -128..=127 } else { 0..=255 };
+    assert!(byte.contains(&range.0) && range.0 <= range.1 && byte.contains(&range.1), "bounds of the output");
+}
+
+/// As [`max_pool2d_f32`], of bytes (of i8 if `signed`, else of u8); the least byte, clamped, where a window is outside the
+/// input. `range` is inside the type's.
 ///
 /// # Panics
 /// If the shape is inconsistent, a slice too short or the range outside of the bytes.
-pub fn max_pool2d_i8(pool: &ThreadPool, isa: Isa, shape: &ConvShape, input: &[i8], out: &mut [i8], range: (i32, i32)) {
-    assert!(-128 <= range.0 && range.0 <= range.1 && range.1 <= 127, "bounds of the output");
-    let run = pick(INT, isa).run;
+pub fn max_pool2d_8bit(
+    pool: &ThreadPool,
+    isa: Isa,
+    signed: bool,
+    shape: &ConvShape,
+    input: &[u8],
+    out: &mut [u8],
+    range: (i32, i32),
+) {
+    check_range(signed, range);
+    let run = pick(MAX, isa).run;
     // SAFETY: picked through an `Isa`; `rows` has checked the lengths, and rows do not overlap.
-    rows(pool, shape, input, out, &|r| unsafe { run(r, true, range) });
+    rows(pool, shape, input, out, &|r| unsafe { run(r, signed, range) });
 }
 
-/// As [`avg_pool2d_f32`], of bytes: `(sum ± count / 2) / count`, that is half away from zero. `range` is inside -128..=127.
+/// As [`avg_pool2d_f32`], of bytes (of i8 if `signed`, else of u8): `(sum ± count / 2) / count`, that is half away from zero.
+/// `range` is inside the type's.
 ///
 /// # Panics
-/// If the shape is inconsistent, a slice too short, the range outside of the bytes, or the window has 65 000 elements or more.
-pub fn avg_pool2d_i8(pool: &ThreadPool, isa: Isa, shape: &ConvShape, input: &[i8], out: &mut [i8], range: (i32, i32)) {
-    assert!(-128 <= range.0 && range.0 <= range.1 && range.1 <= 127, "bounds of the output");
-    assert!(shape.k_h.min(shape.in_h) * shape.k_w.min(shape.in_w) < 65_000, "window too great");
-    let run = pick(INT, isa).run;
+/// If the shape is inconsistent, a slice too short, the range outside of the bytes, or the window has 2^14 elements or more.
+pub fn avg_pool2d_8bit(
+    pool: &ThreadPool,
+    isa: Isa,
+    signed: bool,
+    shape: &ConvShape,
+    input: &[u8],
+    out: &mut [u8],
+    range: (i32, i32),
+) {
+    check_range(signed, range);
+    assert!(shape.k_h.min(shape.in_h) * shape.k_w.min(shape.in_w) < 1 << 14, "window too great");
+    let run = pick(AVERAGE, isa).run;
     // SAFETY: picked through an `Isa`; `rows` has checked the lengths, and rows do not overlap.
-    rows(pool, shape, input, out, &|r| unsafe { run(r, false, range) });
+    rows(pool, shape, input, out, &|r| unsafe { run(r, signed, range) });
 }
 
 #[cfg(test)]
@@ -214,14 +363,18 @@ mod tests {
                 s.in_stride = s.in_c;
             }
             (s.out_c, s.out_stride) = (s.in_c, s.in_c + round % 3);
-            let (f, b) = (r.f32s(s.input_len()), r.i8s(s.input_len()));
+            let f = r.f32s(s.input_len());
+            let b: Vec<u8> = r.i8s(s.input_len()).into_iter().map(|x| x as u8).collect();
+            let signed = round % 3 != 0;
+            let value = |x: u8| if signed { i32::from(x as i8) } else { i32::from(x) };
             for isa in Isa::available() {
                 let n = s.output_len();
-                let (mut fm, mut fa, mut bm, mut ba) = (vec![0.0; n], vec![0.0; n], vec![0; n], vec![0; n]);
+                let (mut fm, mut fa, mut bm, mut ba) = (vec![0.0; n], vec![0.0; n], vec![0u8; n], vec![0u8; n]);
                 max_pool2d_f32(&pool, isa, &s, &f, &mut fm, (-0.5, 0.9));
                 avg_pool2d_f32(&pool, isa, &s, &f, &mut fa, (-0.2, 0.3));
-                max_pool2d_i8(&pool, isa, &s, &b, &mut bm, (-20, 120));
-                avg_pool2d_i8(&pool, isa, &s, &b, &mut ba, (-128, 100));
+                let offset = if signed { 0 } else { 128 };
+                max_pool2d_8bit(&pool, isa, signed, &s, &b, &mut bm, (offset - 20, offset + 120));
+                avg_pool2d_8bit(&pool, isa, signed, &s, &b, &mut ba, (offset - 128, offset + 100));
                 for row in 0..s.rows() {
                     for c in 0..s.out_c {
                         let (w, at) = (window(&s, row, c), row * s.out_stride + c);
@@ -230,11 +383,11 @@ mod tests {
                         let count = w.len().max(1) as i32;
                         let mean = w.iter().map(|i| f[*i]).sum::<f32>() / count as f32;
                         assert!((fa[at] - mean.clamp(-0.2, 0.3)).abs() < 1e-6);
-                        let max = w.iter().map(|i| i32::from(b[*i])).max().unwrap_or(-128);
-                        assert_eq!(i32::from(bm[at]), max.clamp(-20, 120));
-                        let sum: i32 = w.iter().map(|i| i32::from(b[*i])).sum();
+                        let max = w.iter().map(|i| value(b[*i])).max().unwrap_or(offset - 128);
+                        assert_eq!(value(bm[at]), max.clamp(offset - 20, offset + 120));
+                        let sum: i32 = w.iter().map(|i| value(b[*i])).sum();
                         let mean = if sum > 0 { (sum + count / 2) / count } else { (sum - count / 2) / count };
-                        assert_eq!(i32::from(ba[at]), mean.clamp(-128, 100));
+                        assert_eq!(value(ba[at]), mean.clamp(offset - 128, offset + 100));
                     }
                 }
             }

@@ -31,21 +31,29 @@ pub(crate) enum Step {
 unsafe fn to_bytes<V: I32v>(x: *const f32, out: *mut i8, n: usize, step: Step, factor: f32, zero: i32) {
     // SAFETY: both are good for `n` elements.
     unsafe {
-        let f = V::F::splat(factor);
-        let zero = V::splat(zero);
-        let (lo, hi) = (V::F::splat(-1_000_000.0), V::F::splat(1_000_000.0));
-        let (min, max) = (V::splat(if matches!(step, Step::Symmetric) { -127 } else { -128 }), V::splat(127));
-        for i in (0..n).step_by(V::N) {
-            let left = (n - i).min(V::N);
-            let v = V::F::load_n(x.add(i), left);
+        let (f, zeros) = (V::F::splat(factor), V::splat(zero));
+        let least = if matches!(step, Step::Symmetric) { -127 } else { -128 };
+        // Clamped before rounding, as whole bounds allow; NaN goes to the lower bound. A zero point far outside of the bytes is
+        // as good as one just outside.
+        let bound = |x: i32| V::F::splat(x.saturating_sub(zero).clamp(-1_000_000, 1_000_000) as f32);
+        let (lo, hi) = (bound(least), bound(127));
+        let (min, max) = (V::splat(least), V::splat(127));
+        let near = (-1000..1000).contains(&zero);
+        let convert = |v: V::F| {
             let v = match step {
                 Step::Divide => v.div(f),
                 Step::Symmetric | Step::Asymmetric => v.mul(f),
             };
-            // Far outside of the bytes is as good as anything; NaN goes to the lower bound.
-            let q = round_away::<V>(v.max(lo).min(hi));
-            let q = if matches!(step, Step::Symmetric) { q } else { q.add(zero) };
-            q.max(min).min(max).store_i8_n(out.add(i), left);
+            let q = round_away::<V>(v.max(lo).min(hi)).add(zeros);
+            if near { q } else { q.max(min).min(max) }
+        };
+        let whole = n / V::N * V::N;
+        for i in (0..whole).step_by(V::N) {
+            convert(V::F::load(x.add(i))).store_i8(out.add(i));
+        }
+        if whole < n {
+            let left = n - whole;
+            convert(V::F::load_n(x.add(whole), left)).store_i8_n(out.add(whole), left);
         }
     }
 }
@@ -104,14 +112,26 @@ unsafe fn extremes<V: F32v>(x: *const f32, n: usize) -> (f32, f32) {
     unsafe {
         let (mut low, mut high) = (*x, *x);
         let whole = n / V::N * V::N;
-        let (mut bottom, mut top) = (V::splat(low), V::splat(high));
-        for i in (0..whole).step_by(V::N) {
-            let v = V::load(x.add(i));
-            bottom = v.min(bottom);
-            top = v.max(top);
+        let (mut bottoms, mut tops) = ([V::splat(low); 4], [V::splat(high); 4]);
+        let mut i = 0;
+        // Four chains, for the latency.
+        while i + 4 * V::N <= whole {
+            for (bottom, top) in bottoms.iter_mut().zip(&mut tops) {
+                let v = V::load(x.add(i));
+                *bottom = v.min(*bottom);
+                *top = v.max(*top);
+                i += V::N;
+            }
         }
-        high = top.top();
-        low = -V::splat(0.0).sub(bottom).top();
+        while i < whole {
+            let v = V::load(x.add(i));
+            (bottoms[0], tops[0]) = (v.min(bottoms[0]), v.max(tops[0]));
+            i += V::N;
+        }
+        let [a, b, c, d] = tops;
+        high = a.max(b).max(c.max(d)).top();
+        let [a, b, c, d] = bottoms;
+        low = -V::splat(0.0).sub(a.min(b).min(c.min(d))).top();
         for i in whole..n {
             let v = *x.add(i);
             low = if v < low { v } else { low };
@@ -243,10 +263,40 @@ pub fn lut_i8(pool: &ThreadPool, x: &[i8], table: &[i8; 256], out: &mut [i8]) {
     pool.run_chunks(x.len(), GRAIN, &|r: Range<usize>| {
         // SAFETY: ranges do not overlap.
         let to = unsafe { shared.part(r.clone()) };
+        #[cfg(target_arch = "x86_64")]
+        if permutes_bytes() {
+            // SAFETY: the CPU has been asked; both slices are as long as the range.
+            return unsafe { lut_vbmi(x[r].as_ptr(), table, to.as_mut_ptr(), to.len()) };
+        }
         for (o, i) in to.iter_mut().zip(&x[r]) {
             *o = table[*i as u8 as usize];
         }
     });
+}
+
+/// Whether the CPU has AVX512-VBMI, and AVX-512 may be used.
+#[cfg(target_arch = "x86_64")]
+fn permutes_bytes() -> bool {
+    Isa::detect().level() >= crate::Level::Avx512 && std::arch::is_x86_feature_detected!("avx512vbmi")
+}
+
+/// A table of 256 bytes in four registers.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi")]
+unsafe fn lut_vbmi(x: *const i8, table: &[i8; 256], out: *mut i8, n: usize) {
+    use std::arch::x86_64::*;
+    // SAFETY: both are good for `n` elements.
+    unsafe {
+        let part = |i: usize| _mm512_loadu_epi8(table.as_ptr().add(64 * i));
+        let (t0, t1, t2, t3) = (part(0), part(1), part(2), part(3));
+        for i in (0..n).step_by(64) {
+            let mask = u64::MAX >> (64 - (n - i).min(64));
+            let x = _mm512_maskz_loadu_epi8(mask, x.add(i));
+            let (low, high) = (_mm512_permutex2var_epi8(t0, x, t1), _mm512_permutex2var_epi8(t2, x, t3));
+            let y = _mm512_mask_blend_epi8(_mm512_movepi8_mask(x), low, high);
+            _mm512_mask_storeu_epi8(out.add(i), mask, y);
+        }
+    }
 }
 
 /// A half-precision number (its bits) as f32, exactly.

@@ -185,6 +185,19 @@ unsafe fn byte_columns<V: I32v>(signed: bool, x: *const u8, rows: usize, cols: u
     // SAFETY: `x` is good for `rows · cols` bytes, `acc` for `cols` sums.
     unsafe {
         let mut c = 0;
+        while c + 4 * V::N <= cols {
+            let mut sums = [V::splat(0); 4];
+            for r in 0..rows {
+                for (u, sum) in sums.iter_mut().enumerate() {
+                    *sum = sum.add(load_byte::<V>(signed, x.add(r * cols + c + u * V::N), V::N));
+                }
+            }
+            for (u, sum) in sums.into_iter().enumerate() {
+                let acc = acc.add(c + u * V::N);
+                sum.add(V::load(acc)).store(acc);
+            }
+            c += 4 * V::N;
+        }
         while c < cols {
             let n = (cols - c).min(V::N);
             let mut sums = V::splat(0);

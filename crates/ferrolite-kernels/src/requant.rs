@@ -124,14 +124,36 @@ impl Pair {
         Some(Pair { high: (m - low) as f32 * unit, low: low as f32 * unit })
     }
 
-    /// The multiplier and the shift again.
-    pub(crate) fn fixed(self) -> (i32, i32) {
-        if self.high == 0.0 {
-            return (0, 0);
+    /// The pair for `round(x · factor)` in double precision, halves away from zero, under the same conditions; with it 2·d is 0.
+    pub(crate) fn of_real(factor: f64, bound: i64) -> Option<Pair> {
+        if factor == 0.0 {
+            return Some(Pair { high: 0.0, low: 0.0 });
         }
-        let shift = (self.high.to_bits() >> 23) as i32 - 127;
-        let whole = |x: f32| (f64::from(x) * (30.0 - f64::from(shift)).exp2()) as i32;
-        (whole(self.high) + whole(self.low), shift)
+        let (fraction, exponent) = if factor.is_finite() { frexp(factor) } else { (0.0, 0) };
+        if fraction <= 0.0 || !(-14..=-1).contains(&exponent) {
+            return None;
+        }
+        // 38 bits, as many as keep everything below 2^64.
+        let (m, e) = ((fraction * (1u64 << 38) as f64) as u64, -exponent as u32);
+        let period = 1u64 << (38 + e);
+        let last = (257 * period / m + 1).min(bound.unsigned_abs());
+        if last >= 1 << 24 || bound >= 1 << 30 {
+            return None;
+        }
+        // Rounded down, for `low` not to be negative and everything to be monotone.
+        let mut high = (2.0 * factor) as f32;
+        if f64::from(high) > 2.0 * factor {
+            high = f32::from_bits(high.to_bits() - 1);
+        }
+        let low = (2.0 * factor - f64::from(high)) as f32;
+        // What is in brackets is below 2^-13, so that its roundings count for less than 2^e units of m; what `m` leaves out, for
+        // less than one with each x.
+        let error = last + (1 << e) + 1;
+        let center = period / 2;
+        if error >= center || first_in(m, period, (center - error, center + error), last).is_some() {
+            return None;
+        }
+        Some(Pair { high, low })
     }
 }
 
@@ -218,6 +240,34 @@ mod tests {
     }
 
     #[test]
+    fn pairs_of_reals_are_exact() {
+        let mut r = crate::testutil::Rng::new(10);
+        let mut made = 0;
+        for i in 0..400 {
+            let fraction = if i % 8 == 0 {
+                0.75
+            } else {
+                0.5 + f64::from(r.next()) / 2f64.powi(33) + f64::from(r.next()) / 2f64.powi(65)
+            };
+            let (factor, bound) = (fraction * f64::from(r.range(-14, 0)).exp2(), 1i64 << r.range(8, 26));
+            let Some(p) = Pair::of_real(factor, bound) else { continue };
+            made += 1;
+            assert!(p.low >= 0.0);
+            for i in 0..800 {
+                let near = ((f64::from(r.range(-256, 257)) - 0.5) / factor) as i32 + r.range(-2, 3);
+                let x = if i % 2 == 0 { near } else { r.next() as i32 }.clamp(-bound as i32, bound as i32);
+                let want = (f64::from(x) * factor).round();
+                let t = (f64::from(x) * f64::from(p.low)) as f32;
+                let y = f64::from(x) * f64::from(p.high) + f64::from(t);
+                if want.abs() < 256.0 {
+                    assert_eq!((y.floor() as i32 + 1) >> 1, want as i32, "{x} {factor}");
+                }
+            }
+        }
+        assert!(made > 200, "{made} of 400");
+    }
+
+    #[test]
     fn pairs_are_exact() {
         let mut r = crate::testutil::Rng::new(9);
         let mut made = 0;
@@ -226,11 +276,11 @@ mod tests {
             let (shift, bound) = (r.range(-14, 0), 1i64 << r.range(8, 26));
             let Some(p) = Pair::new(multiplier, shift, bound) else { continue };
             made += 1;
-            assert_eq!(p.fixed(), (multiplier, shift));
             let step = (p.high.to_bits() & 0xFF80_0000) as i32;
             let one = |x: i32| {
                 // In double precision: exact up to the rounding to single precision, which is done by hand.
-                let t = (f64::from(x) * f64::from(p.low) + f64::from(f32::from_bits(step as u32)).copysign(f64::from(x))) as f32;
+                let t = (f64::from(x) * f64::from(p.low)
+                    + f64::from(f32::from_bits(step as u32)).copysign(f64::from(x))) as f32;
                 let y = f64::from(x) * f64::from(p.high) + f64::from(t);
                 (y.floor() as i32 + 1) >> 1
             };

@@ -6,7 +6,7 @@ use std::ops::{Deref, Range};
 
 /// Less memory than this is not worth giving back.
 #[cfg(unix)]
-const RELEASED: usize = 64 << 10;
+const RELEASED: usize = 4 << 10;
 
 /// A mapped file, read-only.
 pub(crate) struct Map(memmap2::Mmap);

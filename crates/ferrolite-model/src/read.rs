@@ -75,6 +75,7 @@ impl Reader {
             None if file.is_mapped() => Bytes::from(&*file),
             None => file.clone(),
         };
+        file.release();
         let reader = |flat: &Bytes, is_skeleton| {
             let (file, flat, empty) = (file.clone(), flat.clone(), Bytes::default());
             Reader { file, flat, is_skeleton, empty }

@@ -72,3 +72,43 @@ fn field(file: &[u8], table: usize, index: usize) -> Option<usize> {
     let offset = entry(layout.checked_add(slot)?)?;
     (offset != 0).then(|| table.checked_add(offset)).flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{LARGE, skeleton};
+    use crate::{ModelBuilder, TensorType};
+
+    fn file() -> Vec<u8> {
+        let mut b = ModelBuilder::new();
+        for (name, len) in [("large", LARGE), ("small", 8), ("larger", LARGE + 64)] {
+            b.constant(name, TensorType::Int8, &[len as i32], vec![7u8; len]);
+        }
+        b.build().unwrap().to_bytes().unwrap()
+    }
+
+    #[test]
+    fn only_large_constants_are_left_out() {
+        let file = file();
+        let skeleton = skeleton(&file).unwrap();
+        let left_out: Vec<usize> = (0..file.len()).filter(|&i| file[i] != skeleton[i]).collect();
+        assert_eq!(left_out.len(), 2 * LARGE + 64);
+        assert!(left_out.iter().all(|&i| (file[i], skeleton[i]) == (7, 0)));
+        let root = crate::schema::root_as_model(&skeleton).unwrap();
+        assert_eq!(root.buffers().map(|buffers| buffers.len()), Some(4));
+    }
+
+    #[test]
+    fn damaged_files_do_not_panic() {
+        let file = file();
+        for len in (0..file.len()).step_by(7) {
+            let _ = skeleton(&file[..len]);
+        }
+        for at in (0..file.len().min(2000)).chain(file.len() - 2000..file.len() - 4) {
+            for word in [0u32, 1, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, file.len() as u32] {
+                let mut bytes = file.clone();
+                bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
+                assert!(skeleton(&bytes).is_none_or(|copy| copy.len() == bytes.len()));
+            }
+        }
+    }
+}

@@ -19,7 +19,7 @@ impl OpDef for BroadcastTo {
     }
 
     fn versions(&self) -> RangeInclusive<i32> {
-        1..=3
+        1..=4
     }
 
     fn infer(&self, node: &NodeView<'_>) -> InferResult {

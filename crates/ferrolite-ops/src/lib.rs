@@ -9,6 +9,7 @@ pub mod common;
 mod error;
 pub mod gradient;
 pub mod op;
+pub mod output_type;
 pub mod quantize;
 pub mod session;
 pub mod tensor;

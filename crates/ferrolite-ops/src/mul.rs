@@ -13,7 +13,7 @@ use crate::gradient::Gradient;
 use crate::op::{Case, FastKernel, InferResult, Inferred, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::{OpError, ensure, for_quantized};
-use ferrolite_kernels::Binary;
+use ferrolite_kernels::{Binary, Mul8Bit, mul_8bit};
 use ferrolite_model::schema::ActivationFunctionType;
 use ferrolite_model::{BuiltinOperator, TensorType};
 use half::{bf16, f16};
@@ -110,6 +110,14 @@ impl OpDef for Mul {
                 prepare: |node, isa| vector::binary("mul_f32", node, isa, Binary::Mul, finite_range(activation(node))?),
             },
             FastKernel {
+                name: "mul_8bit",
+                supports: |node| parameters(node).is_some(),
+                prepare: |node, isa| {
+                    let Some(p) = parameters(node) else { return Err(OpError::unsupported("these bytes")) };
+                    vector::bytes("mul_8bit", node, move |pool, a, b, out| mul_8bit(pool, isa, &p, a, b, out))
+                },
+            },
+            FastKernel {
                 name: "mul_8bit_table",
                 supports: vector::is_large_8_bit,
                 prepare: |node, _| vector::table2("mul_8bit_table", &Mul, node),
@@ -173,6 +181,21 @@ impl Scaled {
         let scaled = self.factor.apply(product).wrapping_add(self.output_zero_point);
         scaled.max(self.range.0).min(self.range.1)
     }
+}
+
+/// How the vector kernel multiplies bytes; `None` where it cannot: a factor that shifts left, or pieces that are too short.
+fn parameters(node: &NodeView<'_>) -> Option<Mul8Bit> {
+    if !vector::is_long_8_bit(node) {
+        return None;
+    }
+    let p = Scaled::new(node).ok()?;
+    Some(Mul8Bit {
+        signed: node.output(0).ok()?.ty == TensorType::Int8,
+        zeros: p.zero_points,
+        factor: (-31..=0).contains(&p.factor.shift).then_some((p.factor.multiplier, -p.factor.shift))?,
+        output_zero: p.output_zero_point,
+        range: p.range,
+    })
 }
 
 /// int16 inputs in [−1, 1) to an 8-bit output with scale 1/128: the product in Q15, its upper bits rounded.

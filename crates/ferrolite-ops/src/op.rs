@@ -98,7 +98,8 @@ impl<'a> NodeView<'a> {
     }
 }
 
-/// Type and shape of an output. The runtime refuses a node whose model declares another type.
+/// Type and shape of an output. The runtime refuses a node whose model declares another type, unless the operator settles it
+/// ([`crate::output_type`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inferred {
     /// Element type.

@@ -26,7 +26,8 @@ pub(crate) fn dtype(py: Python<'_>, ty: TensorType) -> PyResult<Bound<'_, PyArra
         TensorType::Float8E4M3FN | TensorType::Float8E5M2 => "uint8",
         other => other.name(),
     };
-    let make = || match ml_dtype(py, ty.name()).filter(|_| is_extension(ty)) {
+    // The package takes megabytes: it is imported only for types of its own.
+    let make = || match is_extension(ty).then(|| ml_dtype(py, ty.name())).flatten() {
         Some(own) => Ok(own.unbind()),
         None => PyArrayDescr::new(py, name).map(Bound::unbind),
     };

@@ -31,7 +31,7 @@ pub(crate) fn bench(
 ) -> PyResult<String> {
     let time = Duration::try_from_secs_f64(seconds).map_err(value_error)?;
     let warm_up = Duration::try_from_secs_f64(warm_up).map_err(value_error)?;
-    let how = BenchOptions { warm_up, time, runs, profile, seed };
+    let how = BenchOptions { warm_up, time, runs, profile, roofline: false, seed };
     let options = Options { threads, ..Options::default() };
     let report = py.detach(|| measure(Arc::clone(&wrapper.model), options, &how));
     serde_json::to_string(&report.map_err(|e| facade_error(&e))?).map_err(value_error)

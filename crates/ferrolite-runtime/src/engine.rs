@@ -5,7 +5,7 @@ use crate::plan::{CalleeShapes, Context, MAX_DEPTH};
 use crate::{Options, RuntimeError};
 use ferrolite_kernels::ThreadPool;
 use ferrolite_model::Model;
-use ferrolite_ops::{Argument, OpError, Resources, Session, TensorValue};
+use ferrolite_ops::{Argument, OpError, Resources, Session, TensorValue, output_type};
 use std::sync::Arc;
 
 /// The surroundings in which a [`Graph`] is planned and run.
@@ -23,6 +23,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn new(model: Arc<Model>, options: Options) -> Engine {
+        let model = output_type::settle(&model).map_or(model, Arc::new);
         let own = || Arc::new(Resources::with_limit(options.limits.max_total_bytes));
         Engine {
             model,

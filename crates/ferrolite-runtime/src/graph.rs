@@ -6,7 +6,7 @@ use crate::facts::{Facts, KnownData, infer};
 use crate::plan::{Late, Place, Plan, Slot, Step, Work};
 use crate::{NodeProfile, Profile, RuntimeError, TensorView};
 use ferrolite_kernels::ThreadPool;
-use ferrolite_model::{Model, Node, Quantization, Subgraph, TensorId, TensorType};
+use ferrolite_model::{Model, Node, Quantization, Subgraph, Tensor, TensorId, TensorType};
 use ferrolite_ops::op::Io;
 use ferrolite_ops::tensor::OutputData;
 use ferrolite_ops::{AlignedBytes, Argument, OpError, Shape, TensorMut, TensorRef, TensorValue};
@@ -395,15 +395,18 @@ impl Graph {
             inferred.into_iter().map(|i| i.shape).collect()
         };
         self.set_output_shapes(engine, index, &outputs)?;
-        let kernel = {
+        let (kernel, macs) = {
             let known = self.known(node);
             let kernel = context.compile_now(&self.facts, &known, index)?;
             note_seen(&known, &mut seen);
-            kernel
+            let view = self.facts.view(&model, self.subgraph, node, &known, None);
+            (kernel, view.map_or(0, |view| context.op(index).map_or(0, |op| op.macs(&view))))
         };
         let inputs = node.inputs.iter().map(|id| id.and_then(|id| self.facts.shapes[id].clone())).collect();
         let scratch = AlignedBytes::zeroed(kernel.scratch_bytes());
-        self.plan.steps[i].work = Work::Deferred(Some(Box::new(Late { inputs, seen, outputs, kernel, scratch })));
+        let step = &mut self.plan.steps[i];
+        (step.macs, step.work) =
+            (macs, Work::Deferred(Some(Box::new(Late { inputs, seen, outputs, kernel, scratch }))));
         Ok(())
     }
 
@@ -463,10 +466,38 @@ impl Graph {
                 Work::Deferred(None) => "prepared at run time".to_owned(),
             };
             let output = step.outputs.first().map_or("", |&id| graph.tensors[id].name()).to_owned();
-            NodeProfile { node: step.nodes[0], op: names.join("+"), kernel, output, macs: step.macs, calls, time }
+            let mut read: SmallVec<[TensorId; 8]> = step.inputs.iter().flatten().chain(&step.state).copied().collect();
+            read.sort_unstable();
+            read.dedup();
+            let bytes = |ids: &[TensorId]| ids.iter().map(|&id| self.byte_len(id) as u64).sum::<u64>();
+            NodeProfile {
+                node: step.nodes[0],
+                op: names.join("+"),
+                kernel,
+                output,
+                macs: step.macs,
+                is_integer: step.inputs.iter().flatten().any(|&id| is_quantized(&graph.tensors[id])),
+                bytes_read: bytes(&read),
+                bytes_written: bytes(&step.outputs) + bytes(&step.state),
+                calls,
+                time,
+            }
         });
         entries.collect()
     }
+
+    /// Bytes of a tensor with the shape that it has now; 0 where that is not known.
+    fn byte_len(&self, id: TensorId) -> usize {
+        let shape = self.facts.shapes[id].as_deref();
+        let elements = shape.and_then(|shape| shape.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim)));
+        elements.and_then(|n| self.definition().tensors[id].ty.byte_len(n)).unwrap_or(0)
+    }
+}
+
+/// Whether a tensor holds integers that stand for real numbers.
+fn is_quantized(tensor: &Tensor) -> bool {
+    let quantization = tensor.quantization.as_ref();
+    !tensor.ty.is_float() && quantization.is_some_and(|q| !q.scale.is_empty() || q.details.is_some())
 }
 
 /// Adds the data that somebody looked at.

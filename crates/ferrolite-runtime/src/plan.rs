@@ -403,11 +403,11 @@ impl<'a> Context<'a> {
         let (graph, Work::Planned { kernel, .. }) = (&self.model.subgraphs[self.subgraph], &step.work) else { return };
         let [_] = step.nodes[..] else { return };
         for (position, id) in step.inputs.iter().enumerate() {
-            let Some(id) = id.filter(|_| !kernel.reads(position)) else { continue };
+            let is_made = |&id: &TensorId| facts.constants[id].is_some() && self.model.constant(&graph.tensors[id]).is_none();
+            let Some(id) = id.filter(is_made).filter(|_| !kernel.reads(position) && !self.preserve_all) else { continue };
             let uses = |ids: &[Option<TensorId>]| ids.iter().filter(|&&used| used == Some(id)).count();
             let users: usize = graph.nodes.iter().map(|node| uses(&node.inputs)).sum();
-            let is_made = self.model.constant(&graph.tensors[id]).is_none();
-            if is_made && users == 1 && !self.preserve_all && !graph.outputs.contains(&id) {
+            if users == 1 && !graph.outputs.contains(&id) {
                 facts.constants[id] = Some(Bytes::default());
             }
         }

@@ -15,6 +15,12 @@ pub struct NodeProfile {
     pub output: String,
     /// Multiply-accumulates of one run, 0 where they are not counted.
     pub macs: u64,
+    /// Whether integers are multiplied: an input is an integer tensor with a scale, be it the weights alone.
+    pub is_integer: bool,
+    /// Bytes of the tensors that it reads, constants and state too, with the shapes of the last run.
+    pub bytes_read: u64,
+    /// Bytes of the tensors that it writes.
+    pub bytes_written: u64,
     /// How often it ran.
     pub calls: u64,
     /// Total time.

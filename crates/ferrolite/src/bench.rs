@@ -1,9 +1,11 @@
 //! Measuring how fast a model runs.
 
+use crate::roofline::{Peaks, Roofline, Work};
 use crate::{Error, inputs};
 use ferrolite_model::Model;
-use ferrolite_runtime::{Interpreter, Options};
+use ferrolite_runtime::{Interpreter, NodeProfile, Options};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,8 @@ pub struct BenchOptions {
     pub runs: Option<usize>,
     /// Also measure each step; done apart, since it costs time itself.
     pub profile: bool,
+    /// Also measure what the machine can do at most, and compare each step with that; needs `profile`.
+    pub roofline: bool,
     /// Seed of the random inputs.
     pub seed: u64,
 }
@@ -29,6 +33,7 @@ impl Default for BenchOptions {
             time: Duration::from_secs(2),
             runs: None,
             profile: false,
+            roofline: false,
             seed: 1,
         }
     }
@@ -55,6 +60,14 @@ pub struct BenchReport {
     pub macs: u64,
     /// Billions of multiply-accumulates in a second, at the median.
     pub gmacs_per_second: f64,
+    /// What the machine can do at most, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peaks: Option<Peaks>,
+    /// All steps against what the machine can do at most, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roofline: Option<Roofline>,
+    /// Kinds of steps, most time first; empty when they were not asked for.
+    pub operators: Vec<OperatorTime>,
     /// Steps, most time first; empty when they were not asked for.
     pub steps: Vec<StepTime>,
 }
@@ -72,6 +85,26 @@ pub struct Statistics {
     pub max: f64,
     /// The average.
     pub mean: f64,
+}
+
+/// Time of all steps of one kind.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OperatorTime {
+    /// Operator, several with `+` where they run as one.
+    pub operator: String,
+    /// Number of steps.
+    pub count: usize,
+    /// Average time of one run of all of them.
+    pub time_us: f64,
+    /// Part of the time of all steps, 0..1.
+    pub share: f64,
+    /// Multiply-accumulates of one run.
+    pub macs: u64,
+    /// Billions of multiply-accumulates in a second.
+    pub gmacs_per_second: f64,
+    /// Against what the machine can do at most, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roofline: Option<Roofline>,
 }
 
 /// Time of one step of the plan.
@@ -93,6 +126,57 @@ pub struct StepTime {
     pub macs: u64,
     /// Billions of multiply-accumulates in a second.
     pub gmacs_per_second: f64,
+    /// Bytes of what it reads and writes: inputs, constants, outputs.
+    pub bytes: u64,
+    /// Whether integers are multiplied.
+    pub is_integer: bool,
+    /// Against what the machine can do at most, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roofline: Option<Roofline>,
+}
+
+impl StepTime {
+    fn new(step: NodeProfile, total: f64, peaks: Option<&Peaks>) -> StepTime {
+        let time_us = step.time.as_secs_f64() * 1e6 / step.calls.max(1) as f64;
+        let work = Work::of(&step);
+        StepTime {
+            node: step.node,
+            operator: step.op,
+            kernel: step.kernel,
+            output: step.output,
+            time_us,
+            share: if total > 0.0 { step.time.as_secs_f64() / total } else { 0.0 },
+            macs: step.macs,
+            gmacs_per_second: giga_per_second(step.macs, time_us),
+            bytes: work.bytes,
+            is_integer: step.is_integer,
+            roofline: peaks.map(|peaks| Roofline::new(peaks, &[work], time_us)),
+        }
+    }
+}
+
+/// Sums the steps of every kind, most time first.
+fn by_operator(steps: &[StepTime], peaks: Option<&Peaks>) -> Vec<OperatorTime> {
+    let mut kinds: BTreeMap<&str, Vec<&StepTime>> = BTreeMap::new();
+    for step in steps {
+        kinds.entry(&step.operator).or_default().push(step);
+    }
+    let sum = |steps: &[&StepTime], of: fn(&StepTime) -> f64| steps.iter().map(|step| of(step)).sum::<f64>();
+    let kinds = kinds.into_iter().map(|(operator, steps)| {
+        let (time_us, macs) = (sum(&steps, |s| s.time_us), steps.iter().map(|s| s.macs).sum());
+        OperatorTime {
+            operator: operator.to_owned(),
+            count: steps.len(),
+            time_us,
+            share: sum(&steps, |s| s.share),
+            macs,
+            gmacs_per_second: giga_per_second(macs, time_us),
+            roofline: peaks.map(|peaks| Roofline::of_steps(peaks, steps.iter().copied())),
+        }
+    });
+    let mut kinds: Vec<_> = kinds.collect();
+    kinds.sort_by(|a, b| b.time_us.total_cmp(&a.time_us));
+    kinds
 }
 
 impl Statistics {
@@ -120,7 +204,7 @@ fn giga_per_second(macs: u64, us: f64) -> f64 {
 /// # Errors
 /// When the model cannot be planned or run.
 pub fn bench(model: impl Into<Arc<Model>>, options: Options, bench: &BenchOptions) -> Result<BenchReport, Error> {
-    let isa = options.isa.name().to_owned();
+    let isa = options.isa;
     let start = Instant::now();
     let mut interpreter = Interpreter::with_options(model, options)?;
     let plan = start.elapsed();
@@ -150,24 +234,13 @@ pub fn bench(model: impl Into<Arc<Model>>, options: Options, bench: &BenchOption
     let profile = interpreter.profile();
     let macs = profile.iter().map(|step| step.macs).sum();
     let total: f64 = profile.iter().map(|step| step.time.as_secs_f64()).sum();
-    let mut steps: Vec<StepTime> = Vec::new();
-    for step in profile.into_iter().filter(|_| bench.profile) {
-        let time_us = step.time.as_secs_f64() * 1e6 / step.calls.max(1) as f64;
-        steps.push(StepTime {
-            node: step.node,
-            operator: step.op,
-            kernel: step.kernel,
-            output: step.output,
-            time_us,
-            share: if total > 0.0 { step.time.as_secs_f64() / total } else { 0.0 },
-            macs: step.macs,
-            gmacs_per_second: giga_per_second(step.macs, time_us),
-        });
-    }
+    let peaks = (bench.profile && bench.roofline).then(|| Peaks::measure(interpreter.threads(), isa));
+    let steps = profile.into_iter().filter(|_| bench.profile);
+    let mut steps: Vec<_> = steps.map(|step| StepTime::new(step, total, peaks.as_ref())).collect();
     steps.sort_by(|a, b| b.time_us.total_cmp(&a.time_us));
     Ok(BenchReport {
         threads: interpreter.threads(),
-        isa,
+        isa: isa.name().to_owned(),
         plan_us: plan.as_secs_f64() * 1e6,
         first_us: first.as_secs_f64() * 1e6,
         runs: times.len(),
@@ -175,6 +248,9 @@ pub fn bench(model: impl Into<Arc<Model>>, options: Options, bench: &BenchOption
         arena_bytes: interpreter.arena_bytes(),
         macs,
         gmacs_per_second: giga_per_second(macs, latency.median),
+        roofline: peaks.as_ref().map(|peaks| Roofline::of_steps(peaks, &steps)),
+        operators: by_operator(&steps, peaks.as_ref()),
+        peaks,
         steps,
     })
 }

@@ -23,7 +23,7 @@
 //! | training | [`train`] |
 //! | quantizing | [`mod@quantize`] |
 //! | everything at once | [`quickstart`], [`report`] |
-//! | facts and speed | [`info`], [`mod@bench`], [`evaluate`] |
+//! | facts and speed | [`info`], [`mod@bench`], [`roofline`], [`evaluate`] |
 //!
 //! A model file is untrusted input: reading and running one gives an error or a result, never a panic, and takes no
 //! more memory than [`Limits`] allow.
@@ -47,6 +47,7 @@ pub mod outputs;
 pub mod quantize;
 pub mod quickstart;
 pub mod report;
+pub mod roofline;
 mod runner;
 pub mod train;
 

@@ -103,9 +103,12 @@ fn run_takes_arrays_pictures_and_chance() {
 fn bench_measures() {
     let scratch = Scratch::new("bench");
     let text = scratch.ok(&["bench", "m.tflite", "--runs", "3", "--profile"]);
-    has(&text, &["median", "over 3 runs", "p90", "arena", "GMAC/s", "CONV_2D"]);
+    has(&text, &["median", "over 3 runs", "p90", "arena", "GMAC/s", "steps", "CONV_2D", "total"]);
     let text = scratch.ok(&["bench", "m.tflite", "--runs", "3", "--threads", "2", "--json"]);
     has(&text, &["\"threads\": 2", "\"runs\": 3", "\"median\":", "\"read_us\":"]);
+    let text = scratch.ok(&["bench", "m.tflite", "--runs", "3", "--html", "r.html"]);
+    has(&text, &["at most", "GB/s", "of roofline", "compute", "wrote r.html"]);
+    has(&std::fs::read_to_string(scratch.path("r.html")).unwrap(), &["<svg", "CONV_2D", "operations per byte"]);
 }
 
 #[test]

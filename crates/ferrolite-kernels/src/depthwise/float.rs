@@ -4,7 +4,7 @@
 
 use super::{BLOCK, for_rows};
 use crate::gemm::ConvShape;
-use crate::isa::{Isa, pick};
+use crate::isa::{Isa, Level, pick};
 use crate::mem::Shared;
 use crate::pool::ThreadPool;
 use crate::simd::F32v;
@@ -41,36 +41,45 @@ impl Row<'_> {
     }
 }
 
-/// `W` output pixels from `x` for a filter `KW` wide with stride `S` and no dilation. At an `EDGE`, columns outside the input
-/// count as zero and pixels past the row are not stored.
+/// `W` output pixels from `x`, channels from `from` by whole vectors up to `to`, for a filter `KW` wide with stride `S` and no
+/// dilation. If `MASKED`, vectors have `n` channels, columns outside the input count as zero and pixels past the row are not
+/// stored.
 #[inline(always)]
-unsafe fn tile<V: F32v, const KW: usize, const S: usize, const W: usize, const EDGE: bool>(r: &Row<'_>, x: usize) {
+unsafe fn tile<V: F32v, const KW: usize, const S: usize, const W: usize, const MASKED: bool>(
+    r: &Row<'_>,
+    x: usize,
+    (from, to, n): (usize, usize, usize),
+) {
     // (W - 1) · S + KW of these are used.
     const COLUMNS: usize = 24;
     let s = r.shape;
     let ky = s.rows_inside(r.y);
-    let (left, count) = (s.left(x), (s.out_w - x).min(W));
+    let (in_stride, out_stride) = (s.in_stride, s.out_stride);
+    let line = s.dilation.0 * s.in_w * in_stride;
     let first = r.pixel(x, ky.start);
-    let line = s.dilation.0 * s.in_w * s.in_stride;
-    // SAFETY: the filter rows `ky` are inside the image, and so are the columns but at an edge, where each is asked; packed
-    // blocks are whole vectors long; the output row is as long as the shape says.
+    let out = r.out.wrapping_add(x * out_stride);
+    let count = if MASKED { (s.out_w - x).min(W) } else { W };
+    // SAFETY: the filter rows `ky` are inside the image, and so are the columns, but for those that are masked; packed blocks
+    // are whole vectors long; the output row is as long as the shape says.
     unsafe {
+        let mut masks = [V::mask(n); COLUMNS];
+        if MASKED {
+            for (j, mask) in masks.iter_mut().enumerate() {
+                let inside = (0..s.in_w as isize).contains(&(s.left(x) + j as isize));
+                *mask = V::mask(if inside { n } else { 0 });
+            }
+        }
         let (lo, hi) = (V::splat(r.range.0), V::splat(r.range.1));
-        for c in (0..s.out_c).step_by(V::N) {
-            let n = (s.out_c - c).min(V::N);
-            let whole = n == V::N;
+        for c in (from..to).step_by(V::N) {
             let block = r.block(c);
             let mut acc = [V::load(block); W];
             let mut w = block.add((1 + ky.start * KW) * BLOCK);
             let mut p = first.wrapping_add(c);
-            for _ in ky.clone() {
+            for _ in 0..ky.len() {
                 let mut v = [V::splat(0.0); COLUMNS];
                 for (j, v) in v.iter_mut().enumerate().take((W - 1) * S + KW) {
-                    if EDGE && !(0..s.in_w as isize).contains(&(left + j as isize)) {
-                        continue;
-                    }
-                    let p = p.wrapping_add(j * s.in_stride);
-                    *v = if whole { V::load(p) } else { V::load_n(p, n) };
+                    let p = p.wrapping_add(j * in_stride);
+                    *v = if MASKED { V::load_masked(p, masks[j]) } else { V::load(p) };
                 }
                 for kx in 0..KW {
                     let weight = V::load(w.add(kx * BLOCK));
@@ -81,13 +90,10 @@ unsafe fn tile<V: F32v, const KW: usize, const S: usize, const W: usize, const E
                 w = w.add(KW * BLOCK);
                 p = p.wrapping_add(line);
             }
-            for (i, a) in acc.into_iter().enumerate() {
-                if EDGE && i >= count {
-                    break;
-                }
-                let to = r.out.add((x + i) * s.out_stride + c);
+            for (i, a) in acc.into_iter().enumerate().take(count) {
+                let to = out.add(i * out_stride + c);
                 let a = a.clamp(lo, hi);
-                if whole { a.store(to) } else { a.store_n(to, n) }
+                if MASKED { a.store_n(to, n) } else { a.store(to) }
             }
         }
     }
@@ -96,14 +102,19 @@ unsafe fn tile<V: F32v, const KW: usize, const S: usize, const W: usize, const E
 #[inline(always)]
 unsafe fn tiles<V: F32v, const KW: usize, const S: usize, const W: usize>(r: &Row<'_>) {
     let s = r.shape;
+    let whole = s.out_c / V::N * V::N;
     for x in (0..s.out_w).step_by(W) {
         let right = s.left(x) + ((W - 1) * S + KW) as isize;
+        let edge = s.left(x) < 0 || right > s.in_w as isize || x + W > s.out_w;
         // SAFETY: the caller's contract.
         unsafe {
-            if s.left(x) < 0 || right > s.in_w as isize || x + W > s.out_w {
-                tile::<V, KW, S, W, true>(r, x);
-            } else {
-                tile::<V, KW, S, W, false>(r, x);
+            if !edge {
+                tile::<V, KW, S, W, false>(r, x, (0, whole, V::N));
+            } else if whole > 0 {
+                tile::<V, KW, S, W, true>(r, x, (0, whole, V::N));
+            }
+            if whole < s.out_c {
+                tile::<V, KW, S, W, true>(r, x, (whole, s.out_c, s.out_c - whole));
             }
         }
     }
@@ -260,6 +271,8 @@ pub fn depthwise_conv2d_f32(
     if shape.rows() == 0 || shape.out_c == 0 {
         return;
     }
+    // Half a vector that is whole is better than a whole one that is masked.
+    let isa = if shape.out_c <= 8 { isa.at_most(Level::Avx2) } else { isa };
     let run = pick(ROW, isa).run;
     let shared = Shared::new(out);
     let packed = packed.as_ptr() as usize;

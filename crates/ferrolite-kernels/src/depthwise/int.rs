@@ -97,6 +97,7 @@ impl DepthwiseI8 {
                     && shift.iter().all(|s| *s <= 0);
                 Kind::Requant
             }
+            ColumnsI8::Real { .. } => panic!("depthwise convolutions requantize in fixed point"),
             ColumnsI8::Float { scale, bias } => {
                 put(2, &mut scale.iter().map(|s| s.to_bits() as i32));
                 bias.into_iter().for_each(|b| put(3, &mut b.iter().map(|s| s.to_bits() as i32)));
@@ -129,8 +130,8 @@ impl DepthwiseI8 {
 /// not used either: scales and zero points are one per image, and replace that of the input, which has to be 0).
 ///
 /// # Panics
-/// If `shape` is not the one that the filters were packed for, or a band of it (but for the batch), a slice is too short, or the filters were
-/// packed for another kind of output.
+/// If `shape` is neither the one that the filters were packed for nor a band of it (but for the batch), a slice is too short,
+/// or the filters were packed for another kind of output.
 pub fn depthwise_conv2d_i8(pool: &ThreadPool, shape: &ConvShape, input: &[i8], filter: &DepthwiseI8, out: OutI8<'_>) {
     super::check(shape);
     let of =

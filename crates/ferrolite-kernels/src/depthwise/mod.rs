@@ -12,9 +12,11 @@ mod rows;
 mod tests;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
+mod wide;
 
 pub use float::{depthwise_conv2d_f32, depthwise_packed_len, pack_depthwise_f32};
 pub use int::{DepthwiseI8, depthwise_conv2d_i8};
+pub use wide::{DepthwiseI16, depthwise_conv2d_i16};
 
 use crate::gemm::ConvShape;
 use crate::mem::{Pod, with_scratch};

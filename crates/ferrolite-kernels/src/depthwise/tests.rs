@@ -3,7 +3,7 @@ use crate::gemm_f32::tests::random_shape;
 use crate::gemm_i8::{ColumnsI8, OutI8};
 use crate::isa::Isa;
 use crate::pool::ThreadPool;
-use crate::requant::multiply_by_quantized_multiplier;
+use crate::requant::{multiply_by_quantized_multiplier, multiply_by_quantized_multiplier_i64};
 use crate::testutil::Rng;
 
 fn shape(r: &mut Rng, round: usize) -> ConvShape {
@@ -136,6 +136,35 @@ fn int_equals_the_definition() {
                         * (row_scale[b] * scale[o])
                         + fbias[o];
                     assert_eq!(float[at], f);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn wide_equals_the_definition() {
+    let mut r = Rng::new(43);
+    let pools = [ThreadPool::new(1), ThreadPool::new(2)];
+    for round in 0..40 {
+        let s = shape(&mut r, round);
+        let n = s.out_c;
+        let input: Vec<i16> = (0..s.input_len()).map(|_| r.next() as i16).collect();
+        let filter = r.i8s(s.k_h * s.k_w * n);
+        let bias = |r: &mut Rng| i64::from(r.next() as i32) << r.range(0, 8);
+        let channels: Vec<(i64, i32, i32)> =
+            (0..n).map(|_| (bias(&mut r), r.range(1 << 30, i32::MAX), r.range(-16, 1))).collect();
+        for isa in Isa::available() {
+            let packed = DepthwiseI16::pack(isa, &s, &filter, channels.clone());
+            let mut out = vec![7; s.output_len()];
+            depthwise_conv2d_i16(&pools[round % 2], &s, &input, &packed, &mut out, (-30_000, 32_000));
+            for row in 0..s.rows() {
+                for o in 0..n {
+                    let sum: i64 =
+                        taps(&s, row, o).iter().map(|(i, f)| i64::from(input[*i]) * i64::from(filter[*f])).sum();
+                    let (bias, multiplier, shift) = channels[o];
+                    let want = multiply_by_quantized_multiplier_i64(sum + bias, multiplier, shift);
+                    assert_eq!(i32::from(out[row * s.out_stride + o]), want.clamp(-30_000, 32_000));
                 }
             }
         }

@@ -10,10 +10,12 @@
 
 use super::rows::{Finish, Row};
 use crate::gemm::ConvShape;
+use crate::gemm_i8::avx512::Paired;
 use crate::mem::AlignedVec;
+use crate::requant::Pair;
 use std::arch::x86_64::*;
 
-/// Rows of 64 parameters: bias, sum of the filter, then five for requantization, or scale and bias.
+/// Rows of 64 parameters: bias, sum of the filter, then five for requantization, halves of pairs, or scale and bias.
 const HEADER: usize = 7;
 /// Bytes of interleaved input at once: what stays in the first cache.
 const INTERLEAVED: usize = 32 << 10;
@@ -37,6 +39,8 @@ struct Section {
 #[derive(Clone, Debug)]
 pub(super) struct Packed {
     groups: usize,
+    /// Whether requantization is by [`Pair`]s.
+    paired: bool,
     sections: Vec<Section>,
     data: AlignedVec<i32>,
 }
@@ -68,6 +72,11 @@ impl Packed {
     ) -> Packed {
         let (groups, lists) = (shape.k_h.div_ceil(4), lists(shape));
         let (mut sections, mut data) = (Vec::new(), Vec::<i32>::new());
+        let pair = |c: usize| {
+            let sum: i64 = (0..shape.k_h * shape.k_w).map(|tap| i64::from(weight(tap, c).abs())).sum();
+            Pair::new(parameter(2, c), parameter(3, c), 255 * sum + i64::from(parameter(0, c)).abs())
+        };
+        let pairs: Option<Vec<Pair>> = if requant { (0..shape.out_c).map(pair).collect() } else { None };
         let mut first = 0;
         while first < shape.out_c {
             // A vector costs the same however full it is, and narrow ones hold more pixels.
@@ -77,7 +86,18 @@ impl Packed {
                 rest => (16, rest),
             };
             let mut section = Section { first, width, n, data: data.len(), steps: Vec::new() };
-            header(&section, requant, parameter, &mut data);
+            match &pairs {
+                Some(pairs) => {
+                    let halves = |row: usize, c: usize| match row {
+                        2 => pairs[c].high.to_bits() as i32,
+                        3 => pairs[c].low.to_bits() as i32,
+                        _ => parameter(row, c),
+                    };
+                    header(&section, Order::Mixed, &halves, &mut data);
+                }
+                None if requant => header(&section, Order::Fixed, parameter, &mut data),
+                None => header(&section, Order::Own, parameter, &mut data),
+            }
             for g in 0..groups {
                 for kx in 0..shape.k_w {
                     let whole = |c: usize, i: usize| {
@@ -102,7 +122,7 @@ impl Packed {
         }
         let mut aligned = AlignedVec::zeroed(data.len());
         aligned.as_mut_slice().copy_from_slice(&data);
-        Packed { groups, sections, data: aligned }
+        Packed { groups, paired: pairs.is_some(), sections, data: aligned }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -129,7 +149,7 @@ impl Packed {
         for x in (0..r.shape.out_w).step_by(outputs) {
             let count = outputs.min(r.shape.out_w - x);
             for section in &self.sections {
-                let piece = Piece::new(r, self.groups, section, x, count, interleaved);
+                let piece = Piece::new(r, self, section, x, count, interleaved);
                 let data = self.data.as_slice().as_ptr().add(section.data);
                 match section.width {
                     64 => piece.run::<1>(data),
@@ -141,21 +161,32 @@ impl Packed {
     }
 }
 
-/// The parameters of a section in the order of the vectors.
-fn header(section: &Section, requant: bool, parameter: &dyn Fn(usize, usize) -> i32, data: &mut Vec<i32>) {
+/// What the second two parameters are for.
+#[derive(Clone, Copy, PartialEq)]
+enum Order {
+    /// Halves of pairs, in the order of sums.
+    Mixed,
+    /// For `requant`.
+    Fixed,
+    /// For floats: in the order of the channels.
+    Own,
+}
+
+/// The parameters of a section.
+fn header(section: &Section, order: Order, parameter: &dyn Fn(usize, usize) -> i32, data: &mut Vec<i32>) {
     let start = data.len();
     data.resize(start + HEADER * 64, 0);
     let rows = &mut data[start..];
     for i in 0..64 {
-        // The order of results that are floats is the channels' own.
         let own = i % section.width;
         let mixed = channel(section.width, i / 16, i % 16);
         let get = |row: usize, c: usize| if c < section.n { parameter(row, section.first + c) } else { 0 };
         rows[i] = get(0, mixed);
         rows[64 + i] = get(1, mixed);
-        if !requant {
-            rows[128 + i] = get(2, own);
-            rows[192 + i] = get(3, own);
+        if order != Order::Fixed {
+            let c = if order == Order::Own { own } else { mixed };
+            rows[128 + i] = get(2, c);
+            rows[192 + i] = get(3, c);
             continue;
         }
         // See `requant`.
@@ -175,7 +206,7 @@ fn header(section: &Section, requant: bool, parameter: &dyn Fn(usize, usize) -> 
 struct Piece<'a> {
     r: &'a Row<'a>,
     section: &'a Section,
-    groups: usize,
+    packed: &'a Packed,
     x: usize,
     count: usize,
     /// Columns of a list.
@@ -184,11 +215,11 @@ struct Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
-    fn new(r: &'a Row<'a>, groups: usize, section: &'a Section, x: usize, count: usize, to: *mut u8) -> Piece<'a> {
+    fn new(r: &'a Row<'a>, packed: &'a Packed, section: &'a Section, x: usize, count: usize, to: *mut u8) -> Piece<'a> {
         let reach = reach(r.shape);
         let vector = 64 / section.width * OUTPUTS;
         let columns = count.next_multiple_of(vector) + reach.div_ceil(r.shape.stride.1) + 4;
-        Piece { r, section, groups, x, count, columns, to }
+        Piece { r, section, packed, x, count, columns, to }
     }
 
     /// Where a list of columns, counted over groups of rows, starts; those of the vectors of a group follow each other.
@@ -207,10 +238,15 @@ impl<'a> Piece<'a> {
         for (q, start) in start.iter_mut().enumerate() {
             let sum = _mm512_load_si512(data.add((4 + q) * 16).cast());
             *start = _mm512_sub_epi32(_mm512_load_si512(data.add(q * 16).cast()), _mm512_mullo_epi32(sum, zero));
-            if matches!(finish, Finish::Bytes(..)) {
+            if matches!(finish, Finish::Bytes(..)) && !self.packed.paired {
                 *start = _mm512_add_epi32(*start, _mm512_set1_epi32(BIASED));
             }
         }
+        let pair = |q: usize| {
+            let half = |i: usize| _mm512_load_ps(data.add((i * 4 + q) * 16).cast());
+            Paired::new(half(2), half(3), false)
+        };
+        let pairs = [pair(0), pair(1), pair(2), pair(3)];
         let mut x = 0;
         while x < self.count {
             let (mut first, mut second) = (start, start);
@@ -225,9 +261,9 @@ impl<'a> Piece<'a> {
                 }
                 w = w.add(64);
             }
-            self.finish::<P>(finish, data, first, x);
+            self.finish::<P>(finish, &pairs, data, first, x);
             if x + P < self.count {
-                self.finish::<P>(finish, data, second, x + P);
+                self.finish::<P>(finish, &pairs, data, second, x + P);
             }
             x += OUTPUTS * P;
         }
@@ -244,7 +280,7 @@ impl<'a> Piece<'a> {
         let (pad, outside) = ([zero ^ r.flip; 64], _mm512_set1_epi8(zero as i8));
         let flip = _mm512_set1_epi8(r.flip as i8);
         let dense = s.stride.1 == 1 && s.in_stride == width && self.section.n == width;
-        for g in 0..self.groups {
+        for g in 0..self.packed.groups {
             for list in 0..lists {
                 // The columns of the list that are needed, and those of them inside the input.
                 let needed = (last - list).div_ceil(s.stride.1);
@@ -309,7 +345,14 @@ impl<'a> Piece<'a> {
 
     /// The outputs of one vector, from output `x` of the piece.
     #[inline(always)]
-    unsafe fn finish<const P: usize>(&self, finish: Finish, data: *const i32, acc: [__m512i; 4], x: usize) {
+    unsafe fn finish<const P: usize>(
+        &self,
+        finish: Finish,
+        pairs: &[Paired; 4],
+        data: *const i32,
+        acc: [__m512i; 4],
+        x: usize,
+    ) {
         let stride = self.r.shape.out_stride;
         let at = (self.x + x) * stride + self.section.first;
         let n = self.section.n;
@@ -317,14 +360,19 @@ impl<'a> Piece<'a> {
         let here = self.count - x;
         match finish {
             Finish::Bytes(out, how) => {
-                let q0 = requant(acc[0], row(2, 0));
-                let q1 = requant(acc[1], row(2, 1));
-                let q2 = requant(acc[2], row(2, 2));
-                let q3 = requant(acc[3], row(2, 3));
                 // Saturating on the way to 16 and 8 bits changes nothing that the clamp would not.
-                let zero = _mm512_set1_epi16(how.bytes.zero as i16);
-                let lo = _mm512_adds_epi16(_mm512_packs_epi32(q0, q1), zero);
-                let hi = _mm512_adds_epi16(_mm512_packs_epi32(q2, q3), zero);
+                let (lo, hi) = if self.packed.paired {
+                    let nudge = _mm512_set1_epi16(2 * how.bytes.zero as i16 + 1);
+                    let lo = _mm512_packs_epi32(pairs[0].apply(acc[0]), pairs[1].apply(acc[1]));
+                    let hi = _mm512_packs_epi32(pairs[2].apply(acc[2]), pairs[3].apply(acc[3]));
+                    let (lo, hi) = (_mm512_adds_epi16(lo, nudge), _mm512_adds_epi16(hi, nudge));
+                    (_mm512_srai_epi16::<1>(lo), _mm512_srai_epi16::<1>(hi))
+                } else {
+                    let zero = _mm512_set1_epi16(how.bytes.zero as i16);
+                    let lo = _mm512_packs_epi32(requant(acc[0], row(2, 0)), requant(acc[1], row(2, 1)));
+                    let hi = _mm512_packs_epi32(requant(acc[2], row(2, 2)), requant(acc[3], row(2, 3)));
+                    (_mm512_adds_epi16(lo, zero), _mm512_adds_epi16(hi, zero))
+                };
                 let b = _mm512_max_epi8(_mm512_packs_epi16(lo, hi), _mm512_set1_epi8(how.bytes.min as i8));
                 let b = _mm512_min_epi8(b, _mm512_set1_epi8(how.bytes.max as i8));
                 let b = _mm512_xor_si512(b, _mm512_set1_epi8(how.bytes.flip as i8));

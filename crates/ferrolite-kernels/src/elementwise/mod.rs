@@ -1,8 +1,8 @@
 //! Element by element over f32: unary and binary operations, clamping, softmax.
 #![allow(unsafe_code)]
 
-mod add_8bit;
 mod binary;
+mod bytes;
 pub(crate) mod math;
 mod softmax;
 mod softmax_8bit;
@@ -10,8 +10,8 @@ mod softmax_8bit;
 mod tests;
 mod unary;
 
-pub use add_8bit::{Add8Bit, add_8bit};
 pub use binary::{Binary, RowsF32, binary_f32, binary_f32_inplace};
+pub use bytes::{Add8Bit, Mul8Bit, add_8bit, mul_8bit};
 pub use softmax::{log_softmax_rows, softmax_rows, softmax_rows_inplace};
 pub use softmax_8bit::Softmax8Bit;
 pub use unary::{Unary, unary_f32, unary_f32_inplace};

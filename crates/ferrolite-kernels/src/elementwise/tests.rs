@@ -160,3 +160,51 @@ fn softmax_rows_sum_to_one() {
         }
     }
 }
+
+#[test]
+fn bytes_equal_fixed_point_arithmetic() {
+    use crate::requant::multiply_by_quantized_multiplier as times;
+    let mut r = Rng::new(13);
+    let pool = ThreadPool::new(2);
+    for round in 0..60 {
+        let signed = round % 2 == 0;
+        let lowest = if signed { -128 } else { 0 };
+        let byte = |r: &mut Rng| r.range(lowest, lowest + 256);
+        let value = |x: u8| if signed { i32::from(x as i8) } else { i32::from(x) };
+        // Whole numbers and halves too, where ties are the rule.
+        let nice = round % 5 == 0;
+        let multiplier = |r: &mut Rng| if nice { 1 << 30 } else { r.range(1 << 30, i32::MAX) };
+        let (zeros, output_zero) = ([byte(&mut r), byte(&mut r)], byte(&mut r));
+        let low = r.range(lowest, lowest + 100);
+        let range = (low, r.range(low, lowest + 256));
+        let add = Add8Bit {
+            signed,
+            subtract: round % 3 == 0,
+            zeros,
+            factors: [(multiplier(&mut r), r.range(0, 3)), (1 << 30, 0)],
+            output: (multiplier(&mut r), r.range(15, 21)),
+            output_zero,
+            range,
+        };
+        let mul = Mul8Bit { signed, zeros, factor: (multiplier(&mut r), r.range(0, 10)), output_zero, range };
+        for (n, la, lb) in [(65_536, 65_536, 65_536), (90, 90, 1), (1000, 1, 1000), (2000, 2000, 40)] {
+            let every = n == 65_536;
+            let a: Vec<u8> = (0..la).map(|i| if every { (i / 256) as u8 } else { r.next() as u8 }).collect();
+            let b: Vec<u8> = (0..lb).map(|i| if every { i as u8 } else { r.next() as u8 }).collect();
+            for isa in Isa::available() {
+                let (mut sum, mut product) = (vec![0; n], vec![0; n]);
+                add_8bit(&pool, isa, &add, &a, &b, &mut sum);
+                mul_8bit(&pool, isa, &mul, &a, &b, &mut product);
+                for i in 0..n {
+                    let (x, y) = (value(a[i % la]) - zeros[0], value(b[i % lb]) - zeros[1]);
+                    let part = |v: i32, f: (i32, i32)| times(v << 20, f.0, -f.1);
+                    let (p, q) = (part(x, add.factors[0]), part(y, add.factors[1]));
+                    let want = times(if add.subtract { p - q } else { p + q }, add.output.0, -add.output.1);
+                    assert_eq!(value(sum[i]), (want + output_zero).clamp(range.0, range.1), "{x} {y} {add:?} {isa}");
+                    let want = times(x * y, mul.factor.0, -mul.factor.1);
+                    assert_eq!(value(product[i]), (want + output_zero).clamp(range.0, range.1), "{x} {y} {mul:?}");
+                }
+            }
+        }
+    }
+}

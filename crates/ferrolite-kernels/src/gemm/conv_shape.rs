@@ -85,6 +85,12 @@ impl ConvShape {
         if self.merged() { (self.k_h, self.k_w * self.in_c) } else { (self.k_h * self.k_w, self.in_c) }
     }
 
+    /// Whether every output pixel sees the input pixel of the same place and nothing else.
+    pub(crate) fn is_matrix(&self) -> bool {
+        let same = (self.out_h, self.out_w) == (self.in_h, self.in_w) && self.stride == (1, 1);
+        same && (self.k_h, self.k_w, self.pad_top, self.pad_left) == (1, 1, 0, 0)
+    }
+
     pub(crate) fn merged(&self) -> bool {
         self.dilation.1 == 1 && self.in_stride == self.in_c
     }

@@ -8,8 +8,16 @@ use std::ops::Range;
 /// Column panels are taken in groups of about this many bytes, so that a group stays in the second-level cache while the rows
 /// stream past it.
 const GROUP_BYTES: usize = 512 << 10;
-/// Multiply-adds below which another task is not worth waking a thread.
-const TASK_MACS: usize = 100_000;
+/// The same where the rows stay there too: smaller groups leave more of the weights to be fetched while others are used.
+const SMALL_GROUP_BYTES: usize = 128 << 10;
+/// Rows of so many bytes stay in the second-level cache.
+const ROWS_STAY_BYTES: usize = 768 << 10;
+/// Rows are cut rather than columns unless the weights take so many times their bytes: the next operator then finds on each
+/// thread the lines that the thread has written.
+const WEIGHTS_PER_ROWS: usize = 3;
+/// Bytes of multiply-adds below which another task is not worth handing to a thread: a microsecond or more of work, in which
+/// a kernel takes about as many bytes whatever their type.
+const TASK_BYTES: usize = 600_000;
 
 /// The work of one product.
 pub(crate) struct Job {
@@ -38,6 +46,9 @@ pub(crate) struct Block<'a> {
     pub(crate) ahead: usize,
     /// The column panels to multiply with.
     pub(crate) panels: Range<usize>,
+    /// Bytes of the packed operand that later blocks of this task begin with: this block's share of what is worth
+    /// prefetching.
+    pub(crate) soon: Range<usize>,
 }
 
 /// Calls `block` for every block of rows with every column panel, in parallel. How rows are cut into blocks depends on `m` and
@@ -47,22 +58,25 @@ pub(crate) fn drive<T: Pod>(pool: &ThreadPool, job: &Job, rows: &dyn Rows<T>, bl
         return;
     }
     let blocks = job.m.div_ceil(job.mr);
+    let (rows_each, rows_left) = (job.m / blocks, job.m % blocks);
     let k = job.taps * job.kc;
     let tasks = if pool.threads() == 1 {
         1
     } else {
-        (job.m.saturating_mul(job.n).saturating_mul(k) / TASK_MACS).clamp(1, pool.threads() * 8)
+        (job.m.saturating_mul(job.n).saturating_mul(k * size_of::<T>()) / TASK_BYTES).clamp(1, pool.threads() * 8)
     };
-    // Cut the greater operand: its parts are then read by one task each.
-    let a_bytes = job.m * k * size_of::<T>();
-    let (row_tasks, col_tasks) = if a_bytes > job.panels * job.panel_bytes {
+    // What taps share counts once.
+    let (a_bytes, b_bytes) = (job.m * job.kc * size_of::<T>(), job.panels * job.panel_bytes);
+    let (row_tasks, col_tasks) = if b_bytes <= a_bytes.saturating_mul(WEIGHTS_PER_ROWS) {
         let r = blocks.min(tasks);
         (r, job.panels.min(tasks.div_ceil(r)))
     } else {
         let c = job.panels.min(tasks);
         (blocks.min(tasks.div_ceil(c)), c)
     };
-    let group = (GROUP_BYTES / job.panel_bytes.max(1)).max(1);
+    // Bytes are multiplied so fast that it would cost to find their rows more often.
+    let small = a_bytes <= ROWS_STAY_BYTES && size_of::<T>() > 1;
+    let group = (if small { SMALL_GROUP_BYTES } else { GROUP_BYTES } / job.panel_bytes.max(1)).max(1);
     let patch_len = rows.patch_len(job.mr);
     pool.run(row_tasks * col_tasks, &|task| {
         let mine = chunk(blocks, row_tasks, task / col_tasks);
@@ -74,11 +88,17 @@ pub(crate) fn drive<T: Pod>(pool: &ThreadPool, job: &Job, rows: &dyn Rows<T>, bl
             let mut from = cols.start;
             while from < cols.end {
                 let to = (from + group).min(cols.end);
-                for i in mine.clone() {
-                    let r = chunk(job.m, blocks, i);
+                let next = to * job.panel_bytes..(to + group).min(cols.end) * job.panel_bytes;
+                let share = next.len().div_ceil(mine.len()).next_multiple_of(64);
+                for (turn, i) in mine.clone().enumerate() {
+                    // What `chunk` says.
+                    let start = i * rows_each + i.min(rows_left);
+                    let r = start..start + rows_each + usize::from(i < rows_left);
                     rows.fill(r.start, r.len(), ptrs, patch);
                     let ahead = rows.ahead(r.end).unwrap_or(ptrs[0]);
-                    block(Block { row: r.start, mr: r.len(), ptrs, ahead, panels: from..to });
+                    let soon = (next.start + turn * share).min(next.end);
+                    let soon = soon..(soon + share).min(next.end);
+                    block(Block { row: r.start, mr: r.len(), ptrs, ahead, panels: from..to, soon });
                 }
                 from = to;
             }

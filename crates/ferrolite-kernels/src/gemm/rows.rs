@@ -3,6 +3,7 @@
 
 use super::ConvShape;
 use crate::mem::Pod;
+use std::ops::Range;
 
 /// A left operand of `taps · kc` columns whose rows are found by address.
 pub(crate) trait Rows<T: Pod>: Sync {
@@ -48,16 +49,16 @@ impl<T: Pod> Rows<T> for Matrix<'_, T> {
     }
 
     fn fill(&self, first: usize, mr: usize, ptrs: &mut [usize], patch: &mut [T]) {
+        let base = self.a.as_ptr() as usize;
         for (r, p) in ptrs[..mr].iter_mut().enumerate() {
+            *p = base + (first + r) * self.ld * size_of::<T>();
+        }
+        for r in (0..mr).rev().take_while(|r| (first + r) * self.ld + self.reach > self.a.len()) {
+            // So near the end that a kernel would read past it.
             let at = (first + r) * self.ld;
-            *p = if at + self.reach <= self.a.len() {
-                self.a[at..].as_ptr() as usize
-            } else {
-                // So near the end that a kernel would read past it.
-                let slot = &mut patch[r * self.reach..][..self.reach];
-                slot[..self.k].copy_from_slice(&self.a[at..at + self.k]);
-                slot.as_ptr() as usize
-            };
+            let slot = &mut patch[r * self.reach..][..self.reach];
+            slot[..self.k].copy_from_slice(&self.a[at..at + self.k]);
+            ptrs[r] = slot.as_ptr() as usize;
         }
     }
 }
@@ -71,9 +72,15 @@ pub(crate) struct Windows<'a, T> {
     /// Elements of a tap, and rounded up to what a kernel reads.
     kc: usize,
     reach: usize,
-    merged: bool,
-    whole_columns: std::ops::Range<usize>,
+    /// Taps in a filter row, and pixels of a tap.
+    taps: usize,
+    pixels: usize,
+    /// For each tap of a filter row of at most [`MAX_SPANS`] taps: the output columns for which it is inside the input.
+    spans: [Range<usize>; MAX_SPANS],
 }
+
+/// Taps in a row for which spans are remembered.
+const MAX_SPANS: usize = 8;
 
 impl<'a, T: Pod> Windows<'a, T> {
     /// # Panics
@@ -83,7 +90,25 @@ impl<'a, T: Pod> Windows<'a, T> {
         let kc = shape.taps().1;
         let reach = kc.next_multiple_of(quad);
         assert!(pad.len() == reach || pad.len() == reach * shape.batch, "padding row");
-        Windows { shape: *shape, input, pad, kc, reach, merged: shape.merged(), whole_columns: shape.whole_columns() }
+        let (taps, pixels) = if shape.merged() { (1, shape.k_w) } else { (shape.k_w, 1) };
+        let mut w = Windows { shape: *shape, input, pad, kc, reach, taps, pixels, spans: Default::default() };
+        for tap in 0..taps.min(MAX_SPANS) {
+            w.spans[tap] = w.span(tap);
+        }
+        w
+    }
+
+    /// The output columns for which tap `tap` of a filter row is inside the input.
+    fn span(&self, tap: usize) -> Range<usize> {
+        let s = &self.shape;
+        // Column of the tap for output column 0, moved right by the padding.
+        let at = tap * s.dilation.1;
+        let first = s.pad_left.saturating_sub(at).div_ceil(s.stride.1).min(s.out_w);
+        let end = match (s.in_w + s.pad_left).checked_sub(at + self.pixels) {
+            Some(last) => (last / s.stride.1 + 1).min(s.out_w),
+            None => 0,
+        };
+        first..end.max(first)
     }
 }
 
@@ -94,99 +119,118 @@ impl<T: Pod> Rows<T> for Windows<'_, T> {
 
     fn fill(&self, first: usize, mr: usize, ptrs: &mut [usize], patch: &mut [T]) {
         let s = &self.shape;
-        let mut x = first % s.out_w;
-        let mut y = first / s.out_w % s.out_h;
-        let mut b = first / (s.out_w * s.out_h);
-        // Filter rows and columns from tap 0 to the last, in elements; a window is read in place where it is all inside.
-        let line_step = s.dilation.0 * s.in_w * s.in_stride;
-        let (inside_x, reach_y) = (&self.whole_columns, (s.k_h.max(1) - 1) * s.dilation.0);
-        for r in 0..mr {
-            let (top, left) = (y * s.stride.0, x * s.stride.1);
-            let mut inside =
-                self.merged && inside_x.contains(&x) && top >= s.pad_top && top + reach_y < s.in_h + s.pad_top;
-            if inside {
-                let at = ((b * s.in_h + top - s.pad_top) * s.in_w + left - s.pad_left) * s.in_stride;
-                inside = at + (s.k_h - 1) * line_step + self.reach <= self.input.len();
-                if inside {
-                    let mut p = self.input.as_ptr() as usize + at * size_of::<T>();
-                    for slot in ptrs[r..].iter_mut().step_by(mr).take(s.k_h) {
-                        *slot = p;
-                        p += line_step * size_of::<T>();
-                    }
+        let (line, mut x) = (first / s.out_w, first % s.out_w);
+        let (mut b, mut y) = if s.batch == 1 { (0, line) } else { (line / s.out_h, line % s.out_h) };
+        if self.whole(b, y, x, mr, ptrs) {
+            return;
+        }
+        let mut from = 0;
+        while from < mr {
+            let len = (s.out_w - x).min(mr - from);
+            let pad = if self.pad.len() == self.reach { self.pad } else { &self.pad[b * self.reach..][..self.reach] };
+            for ky in 0..s.k_h {
+                let iy = (y * s.stride.0 + ky * s.dilation.0).wrapping_sub(s.pad_top);
+                let taps = ky * self.taps..(ky + 1) * self.taps;
+                if iy >= s.in_h {
+                    taps.for_each(|tap| ptrs[tap * mr + from..][..len].fill(pad.as_ptr() as usize));
+                    continue;
+                }
+                let line = (b * s.in_h + iy) * s.in_w;
+                for (kx, tap) in taps.enumerate() {
+                    let slots = tap * mr + from;
+                    self.line(kx, line, x, pad, &mut ptrs[slots..][..len], &mut patch[slots * self.reach..]);
                 }
             }
-            if !inside {
-                self.cut(b, y, x, r, mr, ptrs, patch);
+            (x, y) = (0, y + 1);
+            if y == s.out_h {
+                (y, b) = (0, b + 1);
             }
-            x += 1;
-            if x == s.out_w {
-                (x, y) = (0, y + 1);
-                if y == s.out_h {
-                    (y, b) = (0, b + 1);
-                }
-            }
+            from += len;
         }
     }
 }
 
 impl<T: Pod> Windows<'_, T> {
-    /// The addresses of row `r` for a window that is not wholly inside, or whose taps are single pixels.
-    fn cut(&self, b: usize, y: usize, x: usize, r: usize, mr: usize, ptrs: &mut [usize], patch: &mut [T]) {
+    /// The addresses of rows on one line of the output whose windows are all inside the input, if they are that.
+    #[inline]
+    fn whole(&self, b: usize, y: usize, x: usize, mr: usize, ptrs: &mut [usize]) -> bool {
         let s = &self.shape;
-        {
-            let pad = if self.pad.len() == self.reach { self.pad } else { &self.pad[b * self.reach..][..self.reach] };
-            let x0 = (x * s.stride.1) as isize - s.pad_left as isize;
-            let y0 = (y * s.stride.0) as isize - s.pad_top as isize;
-            for ky in 0..s.k_h {
-                let iy = y0 + (ky * s.dilation.0) as isize;
-                let inside = iy >= 0 && (iy as usize) < s.in_h;
-                let line = if inside { (b * s.in_h + iy as usize) * s.in_w } else { 0 };
-                if self.merged {
-                    let tap = ky * mr + r;
-                    let whole = x0 >= 0 && x0 as usize + s.k_w <= s.in_w;
-                    let at = (line + x0.max(0) as usize) * s.in_c;
-                    ptrs[tap] = if !inside {
-                        pad.as_ptr() as usize
-                    } else if whole && at + self.reach <= self.input.len() {
-                        self.input[at..].as_ptr() as usize
-                    } else {
-                        let slot = &mut patch[tap * self.reach..][..self.reach];
-                        self.clipped(line, x0, pad, slot);
-                        slot.as_ptr() as usize
-                    };
-                } else {
-                    for kx in 0..s.k_w {
-                        let tap = (ky * s.k_w + kx) * mr + r;
-                        let ix = x0 + (kx * s.dilation.1) as isize;
-                        let at = (line + ix.max(0) as usize) * s.in_stride;
-                        ptrs[tap] = if !inside || ix < 0 || ix as usize >= s.in_w {
-                            pad.as_ptr() as usize
-                        } else if at + self.reach <= self.input.len() {
-                            self.input[at..].as_ptr() as usize
-                        } else {
-                            let slot = &mut patch[tap * self.reach..][..self.reach];
-                            slot[..self.kc].copy_from_slice(&self.input[at..at + self.kc]);
-                            slot.as_ptr() as usize
-                        };
-                    }
-                }
+        let top = (y * s.stride.0).wrapping_sub(s.pad_top);
+        let bottom = top.wrapping_add((s.k_h - 1) * s.dilation.0);
+        let span = &self.spans[0];
+        if self.taps > 1 || top >= s.in_h || bottom >= s.in_h || x < span.start || x + mr > span.end {
+            return false;
+        }
+        let (row, tap) = (s.stride.1 * s.in_stride, s.dilation.0 * s.in_w * s.in_stride);
+        let at = ((b * s.in_h + top) * s.in_w + x * s.stride.1 - s.pad_left) * s.in_stride;
+        if at + (mr - 1) * row + (s.k_h - 1) * tap + self.reach > self.input.len() {
+            return false;
+        }
+        let mut start = self.input.as_ptr() as usize + at * size_of::<T>();
+        for ptrs in ptrs.chunks_exact_mut(mr).take(s.k_h) {
+            for (r, p) in ptrs.iter_mut().enumerate() {
+                *p = start + r * row * size_of::<T>();
             }
+            start += tap * size_of::<T>();
+        }
+        true
+    }
+
+    /// The addresses of tap `kx` of a filter row for the output columns from `x`. `line` is the number of the first pixel of
+    /// the input row.
+    #[inline]
+    fn line(&self, kx: usize, line: usize, x: usize, pad: &[T], ptrs: &mut [usize], patch: &mut [T]) {
+        let s = &self.shape;
+        let span = if kx < MAX_SPANS { self.spans[kx].clone() } else { self.span(kx) };
+        let first = span.start.clamp(x, x + ptrs.len());
+        let mut end = span.end.clamp(first, x + ptrs.len());
+        // Elements from the start of the input to the tap for an output column inside the span.
+        let at = |x: usize| (line + x * s.stride.1 + kx * s.dilation.1 - s.pad_left) * s.in_stride;
+        // So near the end that a kernel would read past it.
+        while end > first && at(end - 1) + self.reach > self.input.len() {
+            end -= 1;
+        }
+        if first < end {
+            let start = self.input.as_ptr() as usize + at(first) * size_of::<T>();
+            let step = s.stride.1 * s.in_stride * size_of::<T>();
+            for (i, p) in ptrs[first - x..end - x].iter_mut().enumerate() {
+                *p = start + i * step;
+            }
+        }
+        for i in (0..first - x).chain(end - x..ptrs.len()) {
+            let slot = &mut patch[i * self.reach..][..self.reach];
+            let left = s.left(x + i) + (kx * s.dilation.1) as isize;
+            ptrs[i] = if left + self.pixels as isize <= 0 || left >= s.in_w as isize {
+                pad.as_ptr() as usize
+            } else {
+                self.clipped(line, left, pad, slot);
+                slot.as_ptr() as usize
+            };
         }
     }
 
-    /// Copies a filter row's window that the left or right edge (or the end of the input) cuts. `line` is the pixel number of
-    /// the start of the input row.
+    /// Copies a tap that the left or right edge (or the end of the input) cuts. `line` is the number of the first pixel of the
+    /// input row.
     #[inline]
-    fn clipped(&self, line: usize, x0: isize, pad: &[T], slot: &mut [T]) {
-        let (s, c) = (&self.shape, self.shape.in_c);
-        let k_w = s.k_w as isize;
-        let left = (-x0).clamp(0, k_w) as usize;
-        let right = (s.in_w as isize - x0).clamp(left as isize, k_w) as usize;
-        slot[..left * c].copy_from_slice(&pad[..left * c]);
-        if right > left {
-            let from = (line + (x0 + left as isize) as usize) * c;
-            slot[left * c..right * c].copy_from_slice(&self.input[from..from + (right - left) * c]);
-        }
-        slot[right * c..self.kc].copy_from_slice(&pad[..self.kc - right * c]);
+    fn clipped(&self, line: usize, left: isize, pad: &[T], slot: &mut [T]) {
+        let s = &self.shape;
+        let c = if self.pixels == 1 { self.kc } else { s.in_c };
+        let before = (-left).clamp(0, self.pixels as isize) as usize;
+        let after = (s.in_w as isize - left).clamp(before as isize, self.pixels as isize) as usize;
+        let from = (line + (left + before as isize) as usize) * s.in_stride;
+        let inside = &self.input[from..from + (after - before) * c];
+        copy(&pad[..before * c], &mut slot[..before * c]);
+        copy(inside, &mut slot[before * c..after * c]);
+        copy(&pad[..self.kc - after * c], &mut slot[after * c..self.kc]);
+    }
+}
+
+/// Copies what is mostly only a few elements.
+#[inline(always)]
+fn copy<T: Pod>(from: &[T], to: &mut [T]) {
+    if from.len() < 32 {
+        from.iter().zip(to).for_each(|(from, to)| *to = *from);
+    } else {
+        to.copy_from_slice(from);
     }
 }

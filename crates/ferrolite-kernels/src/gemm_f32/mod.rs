@@ -162,28 +162,28 @@ fn multiply(
     };
     let out = Shared::new(out);
     drive(pool, &job, rows, &|b: Block<'_>| {
-        let first = b.panels.start;
-        for p in b.panels {
-            let col = p * micro.nr();
-            let at = b.row * ldc + col;
-            let tile = Tile {
-                ptrs: b.ptrs.as_ptr(),
-                ahead: if p == first { b.ahead } else { b.ptrs[0] } as *const u8,
-                taps: spec.taps,
-                kc: spec.kc,
-                panel: packed.data[p * spec.panel_len()..].as_ptr(),
-                cols: (n - col).min(micro.nr()),
-                out: out.at(at),
-                ldc,
-                add: epilogue.add.map_or(std::ptr::null(), |a| a[at..].as_ptr()),
-                min: epilogue.min,
-                max: epilogue.max,
-            };
-            // SAFETY: the kernel was picked through an `Isa`; `Rows` gave addresses good for `kc` elements; the packed
-            // operand has the length that its spec says (checked when it was made); rows and columns of the tile are inside
-            // `out` and `add` by the spans above, and no other task writes them.
-            unsafe { (micro.tile)(b.mr, &tile) };
-        }
+        let col = b.panels.start * micro.nr();
+        let at = b.row * ldc + col;
+        let tile = Tile {
+            ptrs: b.ptrs.as_ptr(),
+            ahead: b.ahead as *const u8,
+            soon: packed.data.as_ptr().cast::<u8>().wrapping_add(b.soon.start),
+            soon_len: b.soon.len(),
+            taps: spec.taps,
+            kc: spec.kc,
+            panel: packed.data[b.panels.start * spec.panel_len()..].as_ptr(),
+            panel_len: spec.panel_len(),
+            cols: n.min(b.panels.end * micro.nr()) - col,
+            out: out.at(at),
+            ldc,
+            add: epilogue.add.map_or(std::ptr::null(), |a| a[at..].as_ptr()),
+            min: epilogue.min,
+            max: epilogue.max,
+        };
+        // SAFETY: the kernel was picked through an `Isa`; `Rows` gave addresses good for `kc` elements; the packed operand
+        // has the length that its spec says (checked when it was made); rows and columns of the block are inside `out` and
+        // `add` by the spans above, and no other task writes them.
+        unsafe { (micro.tile)(b.mr, &tile) };
     });
 }
 

@@ -8,12 +8,12 @@ use std::arch::asm;
 pub(super) const SIDE: usize = 16;
 
 /// The tiles of this thread while it lives: configured as eight of 16 rows of 64 bytes. Nothing of them stays behind.
-pub(super) struct Tiles(());
+pub(crate) struct Tiles(());
 
 impl Tiles {
     /// # Safety
     /// The process may use AMX, which [`crate::Level::Amx`] says.
-    pub(super) unsafe fn new() -> Tiles {
+    pub(crate) unsafe fn new() -> Tiles {
         #[repr(C, align(64))]
         struct Config {
             palette: u8,

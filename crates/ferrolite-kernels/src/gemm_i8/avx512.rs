@@ -5,7 +5,7 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::epilogue::{Bytes, Sums};
-use super::pack::{BIAS, COL_SUM, MULTIPLIER, SHIFT};
+use super::pack::{BIAS, COL_SUM, HIGH, LOW, MULTIPLIER, SHIFT};
 use super::{Dots, QUAD};
 use crate::simd::prefetch;
 use std::arch::x86_64::*;
@@ -160,13 +160,29 @@ unsafe fn flipped<const MR: usize, const NV: usize, const WAYS: usize>(d: &Dots)
     }
 }
 
-/// Copies `n` bytes in pieces of up to 64, each byte xor `flip`; up to 63 more may be read and written.
+/// Copies rows of `taps` pieces of `kc` bytes, found at `ptrs[tap · step + row]`, to `to`, where they lie without gaps and rows
+/// are `pitch` apart, each byte xor `flip`. Pieces are read, and the last one of the last row written, in whole units of 64.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-pub(super) unsafe fn copy_row(from: *const i8, to: *mut i8, n: usize, flip: i8) {
+pub(super) unsafe fn gather(
+    ptrs: *const usize,
+    (rows, taps, step): (usize, usize, usize),
+    kc: usize,
+    to: *mut i8,
+    pitch: usize,
+    flip: i8,
+) {
     let flip = _mm512_set1_epi8(flip);
-    for i in (0..n).step_by(64) {
-        let x = _mm512_loadu_si512(from.add(i).cast());
-        _mm512_storeu_si512(to.add(i).cast(), _mm512_xor_si512(x, flip));
+    for r in 0..rows {
+        for tap in 0..taps {
+            let from = *ptrs.add(tap * step + r) as *const i8;
+            let to = to.add(r * pitch + tap * kc);
+            let mut i = 0;
+            while i < kc {
+                let x = _mm512_loadu_si512(from.add(i).cast());
+                _mm512_storeu_si512(to.add(i).cast(), _mm512_xor_si512(x, flip));
+                i += 64;
+            }
+        }
     }
 }
 
@@ -275,16 +291,16 @@ pub(crate) fn to_bytes(q: [__m512i; 4], zero: __m512i, min: __m512i, max: __m512
 pub(crate) struct Paired {
     high: __m512,
     low: __m512,
-    /// The powers of two of `high`.
+    /// The powers of two of `high`, or zeros.
     step: __m512i,
 }
 
 impl Paired {
-    /// From the halves of pairs.
+    /// From the halves of pairs of fixed-point numbers, or (`real`) of reals.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-    pub(crate) fn new(high: __m512, low: __m512) -> Paired {
-        let exponent = _mm512_set1_epi32(0x7F80_0000);
+    pub(crate) fn new(high: __m512, low: __m512, real: bool) -> Paired {
+        let exponent = _mm512_set1_epi32(if real { 0 } else { 0x7F80_0000 });
         Paired { high, low, step: _mm512_and_si512(_mm512_castps_si512(high), exponent) }
     }
 
@@ -324,8 +340,8 @@ fn interleaved(lo: __m512i, hi: __m512i, min: __m512i, max: __m512i) -> __m512i 
 
 /// Sums of 16 columns to what [`ToBytes::bytes`] takes.
 trait ToBytes: Copy {
-    /// Of the parameters in two rows of a header.
-    unsafe fn new(p1: *const i32, p2: *const i32) -> Self;
+    /// Of 16 columns of a header `width` wide.
+    unsafe fn new(header: *const i32, width: usize) -> Self;
     unsafe fn sums(&self, x: __m512i) -> __m512i;
     /// What a zero point is in 16 bits for `bytes`.
     fn nudge(zero_point: i32) -> i32;
@@ -334,8 +350,9 @@ trait ToBytes: Copy {
 
 impl ToBytes for Requant {
     #[inline(always)]
-    unsafe fn new(p1: *const i32, p2: *const i32) -> Self {
-        Requant::new(_mm512_loadu_si512(p1.cast()), _mm512_loadu_si512(p2.cast()))
+    unsafe fn new(header: *const i32, width: usize) -> Self {
+        let row = |row: usize| _mm512_loadu_si512(header.add(row * width).cast());
+        Requant::new(row(MULTIPLIER), row(SHIFT))
     }
     #[inline(always)]
     unsafe fn sums(&self, x: __m512i) -> __m512i {
@@ -351,14 +368,19 @@ impl ToBytes for Requant {
     }
 }
 
-impl ToBytes for Paired {
+/// [`Paired`] for reals or not.
+#[derive(Clone, Copy)]
+struct Halves<const REAL: bool>(Paired);
+
+impl<const REAL: bool> ToBytes for Halves<REAL> {
     #[inline(always)]
-    unsafe fn new(p1: *const i32, p2: *const i32) -> Self {
-        Paired::new(_mm512_loadu_ps(p1.cast()), _mm512_loadu_ps(p2.cast()))
+    unsafe fn new(header: *const i32, width: usize) -> Self {
+        let row = |row: usize| _mm512_loadu_ps(header.add(row * width).cast());
+        Halves(Paired::new(row(HIGH), row(LOW), REAL))
     }
     #[inline(always)]
     unsafe fn sums(&self, x: __m512i) -> __m512i {
-        self.apply(x)
+        self.0.apply(x)
     }
     #[inline(always)]
     fn nudge(zero_point: i32) -> i32 {
@@ -379,7 +401,13 @@ pub(super) unsafe fn requant_small(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: u
 /// The requantizing epilogue for a header with pairs, for a zero point in the range of bytes.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 pub(super) unsafe fn requant_paired(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: usize) {
-    requant::<Paired>(t, p, out, ldc);
+    requant::<Halves<false>>(t, p, out, ldc);
+}
+
+/// [`requant_paired`] for pairs of reals.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) unsafe fn requant_real(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: usize) {
+    requant::<Halves<true>>(t, p, out, ldc);
 }
 
 #[inline]
@@ -402,9 +430,8 @@ unsafe fn requant_rows<T: ToBytes, const NV: usize, const R: usize, const TERM: 
     out: *mut i8,
     ldc: usize,
 ) {
-    let header = |row: usize, v: usize| t.header.as_ptr().add(row * t.width + v * 16);
-    let first = T::new(header(MULTIPLIER, 0), header(SHIFT, 0));
-    let columns = [first, if NV == 2 { T::new(header(MULTIPLIER, 1), header(SHIFT, 1)) } else { first }];
+    let header = t.header.as_ptr();
+    let columns = [T::new(header, t.width), T::new(header.add((NV - 1) * 16), t.width)];
     let nudge = _mm512_set1_epi16(T::nudge(p.zero_point) as i16);
     let (min, max) = (_mm512_set1_epi8(p.min as i8), _mm512_set1_epi8(p.max as i8));
     let rows = t.rows;
@@ -437,6 +464,8 @@ unsafe fn requant_rows<T: ToBytes, const NV: usize, const R: usize, const TERM: 
                 _mm_storeu_si128(out.add((r + 2) * ldc).cast(), _mm512_extracti32x4_epi32::<2>(bytes));
                 _mm_storeu_si128(out.add((r + 3) * ldc).cast(), _mm512_extracti32x4_epi32::<3>(bytes));
             }
+        } else if whole && NV == 2 {
+            _mm256_storeu_si256(out.add(r * ldc).cast(), _mm512_castsi512_si256(bytes));
         } else {
             let mut parts = [0i8; 64];
             _mm512_storeu_si512(parts.as_mut_ptr().cast(), bytes);

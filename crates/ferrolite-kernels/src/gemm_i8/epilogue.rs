@@ -2,9 +2,9 @@
 #![allow(unsafe_code)]
 
 use super::MAX_ROWS;
-use super::pack::{COL_SUM, FLOAT_BIAS, MULTIPLIER, PackI8, SCALE, SHIFT};
+use super::pack::{COL_SUM, FLOAT_BIAS, Kind, MULTIPLIER, PackI8, SCALE, SHIFT};
 use crate::isa::{Isa, pick};
-use crate::requant::{self, Pair};
+use crate::requant;
 use crate::simd::{F32v, I32v, isa_table};
 
 /// A finished tile of sums, biases included, and what belongs to it.
@@ -51,8 +51,11 @@ pub(super) struct Finish {
     pub(super) raw: Raw,
     pub(super) float: ToFloat,
     bytes: ToBytes,
-    /// The shorter forms under the conditions of [`PackI8::paired`] and of [`PackI8::small`].
-    short: Option<[ToBytes; 2]>,
+    real: ToBytes,
+    /// The shorter form under the conditions of [`PackI8::small`].
+    small: Option<ToBytes>,
+    /// Those under the conditions of [`PackI8::paired`], for fixed-point numbers and for reals.
+    paired: Option<[ToBytes; 2]>,
 }
 
 impl Finish {
@@ -60,11 +63,21 @@ impl Finish {
     pub(super) fn new(isa: Isa, lanes: usize) -> Finish {
         let isa = if lanes < 16 { isa.at_most(crate::Level::Avx2) } else { isa };
         #[cfg(target_arch = "x86_64")]
-        let short = (isa.level() >= crate::Level::Avx512)
-            .then_some([super::avx512::requant_paired as ToBytes, super::avx512::requant_small as ToBytes]);
+        let (small, paired) = {
+            use super::{avx2, avx512};
+            match isa.level() {
+                crate::Level::Portable => (None, None),
+                crate::Level::Avx2 => (Some(avx2::requant_small as ToBytes), None),
+                _ => (
+                    Some(avx512::requant_small as ToBytes),
+                    Some([avx512::requant_paired as ToBytes, avx512::requant_real]),
+                ),
+            }
+        };
         #[cfg(not(target_arch = "x86_64"))]
-        let short = None;
-        Finish { raw: pick(RAW, isa).run, float: pick(FLOAT, isa).run, bytes: pick(BYTES, isa).run, short }
+        let (small, paired) = (None, None);
+        let (real, bytes) = (pick(REAL, isa).run, pick(BYTES, isa).run);
+        Finish { raw: pick(RAW, isa).run, float: pick(FLOAT, isa).run, bytes, real, small, paired }
     }
 
     /// Requantizes by the form that `spec` allows.
@@ -72,14 +85,22 @@ impl Finish {
     /// # Safety
     /// As the epilogue functions: `rows × cols` of `out` at distance `ldc` may be written.
     pub(super) unsafe fn bytes(&self, t: &Sums<'_>, spec: &PackI8, p: &Bytes, out: *mut i8, ldc: usize) {
-        if let (-128..=127, Some([paired, small])) = (p.zero_point, self.short)
-            && (spec.paired || spec.small)
-        {
-            let short = if spec.paired { paired } else { small };
+        let short = match (p.zero_point, self.paired, self.small) {
+            (-128..=127, Some([fixed, real]), _) if spec.paired => {
+                Some(if spec.kind == Kind::Real { real } else { fixed })
+            }
+            (-128..=127, _, Some(small)) if spec.small => Some(small),
+            _ => None,
+        };
+        if let Some(short) = short {
             // SAFETY: the caller's contract; `Finish::new` looked at the instruction set.
             return unsafe { short(t, p, out, ldc) };
         }
-        if !spec.saturates && !spec.paired {
+        if spec.kind == Kind::Real {
+            // SAFETY: the caller's contract.
+            return unsafe { (self.real)(t, p, out, ldc) };
+        }
+        if !spec.saturates {
             // SAFETY: the caller's contract.
             return unsafe { (self.bytes)(t, p, out, ldc) };
         }
@@ -87,13 +108,7 @@ impl Finish {
         for r in 0..t.rows {
             for c in 0..t.cols {
                 let acc = t.tile[r * t.width + c].wrapping_add(t.term(r));
-                let (multiplier, shift) = if spec.paired {
-                    let bits = |row| f32::from_bits(h(row, c) as u32);
-                    Pair { high: bits(MULTIPLIER), low: bits(SHIFT) }.fixed()
-                } else {
-                    (h(MULTIPLIER, c), h(SHIFT, c))
-                };
-                let q = requant::multiply_by_quantized_multiplier(acc, multiplier, shift);
+                let q = requant::multiply_by_quantized_multiplier(acc, h(MULTIPLIER, c), h(SHIFT, c));
                 let q = q.wrapping_add(p.zero_point).clamp(p.min, p.max);
                 // SAFETY: the caller's contract.
                 unsafe { *out.add(r * ldc + c) = q as i8 };
@@ -138,6 +153,24 @@ unsafe fn bytes<V: I32v>(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: usize) {
                     q.store_i8_n(out.add(r * ldc + c), n);
                 }
             }
+        }
+    }
+}
+
+/// The vector type only says for which instruction set the loop is compiled: it is plain enough to be vectorized.
+#[inline(always)]
+unsafe fn real<V: I32v>(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: usize) {
+    let [low, high] = [MULTIPLIER, SHIFT].map(|row| &t.header[row * t.width..][..t.cols]);
+    for r in 0..t.rows {
+        // SAFETY: the caller's contract.
+        let out = unsafe { std::slice::from_raw_parts_mut(out.add(r * ldc), t.cols) };
+        let sums = &t.tile[r * t.width..][..t.cols];
+        for (((&sum, y), &low), &high) in sums.iter().zip(out).zip(low).zip(high) {
+            let factor = f64::from_bits(u64::from(high as u32) << 32 | u64::from(low as u32));
+            let real = f64::from(sum.wrapping_add(t.term(r))) * factor;
+            // What `round` does, in two operations that vectorize.
+            let rounded = (real + 0.499_999_999_999_999_94f64.copysign(real)) as i32;
+            *y = rounded.saturating_add(p.zero_point).clamp(p.min, p.max) as i8;
         }
     }
 }
@@ -202,4 +235,5 @@ unsafe fn float_columns<V: I32v, const EXACT: bool, const FREE: bool>(
 
 isa_table!(RAW = I "gemm_i8_raw" raw(t: &Sums<'_>, out: *mut i32, ldc: usize));
 isa_table!(BYTES = I "gemm_i8_requant" bytes(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: usize));
+isa_table!(REAL = I "gemm_i8_real" real(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: usize));
 isa_table!(FLOAT = I "gemm_i8_float" float(t: &Sums<'_>, how: How, out: *mut f32, ldc: usize));

@@ -7,12 +7,12 @@
 //!
 //! Unsigned data: xor the bytes with 0x80 and take 128 off the zero point; this holds for activations and weights.
 //!
-//! A panel of a packed operand is four rows of `width` i32 ([`pack::HEADER`]), then for every tap its elements in groups of
+//! A panel of a packed operand is six rows of `width` i32 ([`pack::HEADER`]), then for every tap its elements in groups of
 //! four: `width` times 4 bytes. An incomplete group is filled with bytes that multiply by 0.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
-mod amx;
+pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -108,18 +108,42 @@ pub(crate) static KERNELS: &[Variant<Micro>] = &[
     Variant {
         name: "gemm_i8_14x32_avx512vnni",
         isa: Level::Avx512Vnni,
-        run: Micro { mr: 14, lanes: 16, vectors: 2, offset: 128, tiles: false, dots: avx512::dots, row_sums: avx512::row_sums },
+        run: Micro {
+            mr: 14,
+            lanes: 16,
+            vectors: 2,
+            offset: 128,
+            tiles: false,
+            dots: avx512::dots,
+            row_sums: avx512::row_sums,
+        },
     },
     #[cfg(target_arch = "x86_64")]
     Variant {
         name: "gemm_i8_6x8_avx2",
         isa: Level::Avx2,
-        run: Micro { mr: 6, lanes: 8, vectors: 1, offset: 0, tiles: false, dots: avx2::dots, row_sums: portable::row_sums },
+        run: Micro {
+            mr: 6,
+            lanes: 8,
+            vectors: 1,
+            offset: 0,
+            tiles: false,
+            dots: avx2::dots,
+            row_sums: portable::row_sums,
+        },
     },
     Variant {
         name: "gemm_i8_4x8_portable",
         isa: Level::Portable,
-        run: Micro { mr: 4, lanes: 8, vectors: 1, offset: 0, tiles: false, dots: portable::dots, row_sums: portable::row_sums },
+        run: Micro {
+            mr: 4,
+            lanes: 8,
+            vectors: 1,
+            offset: 0,
+            tiles: false,
+            dots: portable::dots,
+            row_sums: portable::row_sums,
+        },
     },
 ];
 
@@ -135,7 +159,8 @@ pub enum OutI8<'a> {
         ldc: usize,
     },
     /// `clamp(multiply_by_quantized_multiplier(acc, multiplier[n], shift[n]) + zero_point, min, max)`. For operands packed
-    /// with [`ColumnsI8::Requant`].
+    /// with [`ColumnsI8::Requant`]; for those packed with [`ColumnsI8::Real`], `clamp(round(acc · factor[n]) + zero_point, min,
+    /// max)` in double precision, halves away from zero.
     I8 {
         /// The output.
         out: &'a mut [i8],
@@ -205,6 +230,10 @@ pub fn conv2d_i8(pool: &ThreadPool, shape: &ConvShape, input: &[i8], packed: Pac
     if shape.rows() == 0 || shape.out_c == 0 {
         return;
     }
+    if shape.is_matrix() {
+        let rows = Matrix::new(input, shape.rows(), spec.kc, shape.in_stride, spec.granule());
+        return multiply(pool, &rows, shape.rows(), packed, out);
+    }
     let reach = spec.kc.next_multiple_of(spec.granule());
     let byte = |z: i32| i8::try_from(z).expect("zero point outside of i8");
     with_scratch(|s| {
@@ -263,7 +292,7 @@ fn multiply(pool: &ThreadPool, rows: &dyn Rows<i8>, m: usize, packed: PackedI8Re
                 quads: spec.kc.div_ceil(QUAD),
                 start: panel.header[pack::BIAS * panel.width..].as_ptr(),
                 panel: panel.weights.as_ptr(),
-                vectors: panel.width / micro.lanes,
+                vectors: if panel.width > micro.lanes { 2 } else { 1 },
                 tile: tile.as_mut_ptr().cast(),
             };
             // SAFETY: the kernel was picked through an `Isa`; `Rows` gave addresses good for whole groups of four; the panel

@@ -8,23 +8,27 @@ use crate::requant::Pair;
 use crate::transpose::{as_words, transpose_i32};
 
 /// Rows of the header of a panel.
-pub(super) const HEADER: usize = 4;
+pub(super) const HEADER: usize = 6;
 /// The bias, less `za · Σ w`, plus `k · za · zw`.
 pub(super) const BIAS: usize = 0;
 /// Sums of the weights of a column.
 pub(super) const COL_SUM: usize = 1;
-/// Multipliers, bits of scales, or bits of [`Pair::high`].
+/// Multipliers, bits of scales, or the lower bits of real factors.
 pub(super) const MULTIPLIER: usize = 2;
 pub(super) const SCALE: usize = 2;
-/// Shifts, bits of float biases, or bits of [`Pair::low`].
+/// Shifts, bits of float biases, or the upper bits of real factors.
 pub(super) const SHIFT: usize = 3;
 pub(super) const FLOAT_BIAS: usize = 3;
+/// Bits of [`Pair::high`] and [`Pair::low`].
+pub(super) const HIGH: usize = 4;
+pub(super) const LOW: usize = 5;
 
 /// Which epilogue an operand was packed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Raw,
     Requant,
+    Real,
     Float,
 }
 
@@ -44,6 +48,13 @@ pub enum ColumnsI8<'a> {
         multiplier: &'a [i32],
         /// Shifts, in -31..=31 (left if positive).
         shift: &'a [i32],
+    },
+    /// For requantization to i8 in double precision: the sum times the factor, rounded with halves away from zero.
+    Real {
+        /// Zeros if absent.
+        bias: Option<&'a [i32]>,
+        /// The factors.
+        factor: &'a [f64],
     },
     /// For float outputs (hybrid kernels).
     Float {
@@ -187,6 +198,7 @@ impl PackI8 {
                 spec.small = multiplier.iter().all(|m| *m >= 0) && shift.iter().all(|s| *s <= 0);
                 ([bias.map_or(n, <[i32]>::len), multiplier.len(), shift.len()], Kind::Requant)
             }
+            ColumnsI8::Real { bias, factor } => ([bias.map_or(n, <[i32]>::len), factor.len(), n], Kind::Real),
             ColumnsI8::Float { scale, bias } => ([bias.map_or(n, <[f32]>::len), scale.len(), n], Kind::Float),
         };
         assert!(lengths == [n; 3], "a column parameter is not n long");
@@ -197,8 +209,9 @@ impl PackI8 {
         let reach =
             i64::from(self.zero_a).saturating_add(128).abs().max(i64::from(self.zero_a).saturating_sub(127).abs());
         let mut column = Vec::new();
-        let mut pairs = Vec::new();
-        spec.paired = kind == Kind::Requant && self.isa.level() >= Level::Avx512 && self.micro.run.lanes == 16;
+        spec.paired = matches!(kind, Kind::Requant | Kind::Real)
+            && self.isa.level() >= Level::Avx512
+            && self.micro.run.lanes == 16;
         spec.narrow = (self.zero_a, self.zero_w) == (0, 0);
         for p in 0..self.panels() {
             let (col, width) = (p * self.micro.run.nr(), self.width(p));
@@ -238,21 +251,30 @@ impl PackI8 {
                 };
                 let mut set = |row: usize, value: i32| panel[row * width + c] = value;
                 let folded = (k as i32).wrapping_mul(self.zero_w).wrapping_sub(sum).wrapping_mul(self.zero_a);
+                let weight = i64::from(magnitude) + k as i64 * i64::from(self.zero_w).abs();
+                let bound = |bias: i32| weight.saturating_mul(reach).saturating_add(i64::from(bias).abs());
                 set(COL_SUM, sum);
+                let mut pair = None;
                 match columns {
                     ColumnsI8::Raw { bias } => set(BIAS, bias.map_or(0, |b| b[j]).wrapping_add(folded)),
                     ColumnsI8::Requant { bias, multiplier, shift } => {
-                        set(BIAS, bias.map_or(0, |b| b[j]).wrapping_add(folded));
-                        let weight = i64::from(magnitude) + k as i64 * i64::from(self.zero_w).abs();
-                        let bound =
-                            weight.saturating_mul(reach).saturating_add(bias.map_or(0, |b| i64::from(b[j]).abs()));
-                        spec.small &= bound < 1 << 30;
+                        let bias = bias.map_or(0, |b| b[j]);
+                        set(BIAS, bias.wrapping_add(folded));
                         set(MULTIPLIER, multiplier[j]);
                         set(SHIFT, shift[j].clamp(-31, 31));
+                        spec.small &= bound(bias) < 1 << 30;
                         if spec.paired {
-                            let pair = Pair::new(multiplier[j], shift[j], bound);
-                            spec.paired = pair.is_some();
-                            pairs.extend(pair);
+                            pair = Pair::new(multiplier[j], shift[j], bound(bias));
+                        }
+                    }
+                    ColumnsI8::Real { bias, factor } => {
+                        let bias = bias.map_or(0, |b| b[j]);
+                        set(BIAS, bias.wrapping_add(folded));
+                        let bits = factor[j].to_bits();
+                        set(MULTIPLIER, bits as u32 as i32);
+                        set(SHIFT, (bits >> 32) as u32 as i32);
+                        if spec.paired {
+                            pair = Pair::of_real(factor[j], bound(bias));
                         }
                     }
                     ColumnsI8::Float { scale, bias } => {
@@ -262,14 +284,13 @@ impl PackI8 {
                         set(FLOAT_BIAS, bias.map_or(0.0, |b| b[j]).to_bits() as i32);
                     }
                 }
-            }
-        }
-        if spec.paired {
-            for (j, pair) in pairs.iter().enumerate() {
-                let (p, c) = (j / self.micro.run.nr(), j % self.micro.run.nr());
-                let panel = &mut dst[p * self.panel_len()..];
-                panel[MULTIPLIER * self.width(p) + c] = pair.high.to_bits() as i32;
-                panel[SHIFT * self.width(p) + c] = pair.low.to_bits() as i32;
+                match pair {
+                    Some(pair) => {
+                        set(HIGH, pair.high.to_bits() as i32);
+                        set(LOW, pair.low.to_bits() as i32);
+                    }
+                    None => spec.paired = false,
+                }
             }
         }
         PackedI8Ref { spec, data: dst }

@@ -22,15 +22,17 @@ impl<'a> Panel<'a> {
         let (spec, micro) = (&packed.spec, &packed.spec.micro.run);
         let col = p * micro.nr();
         let cols = (spec.n - col).min(micro.nr());
-        let width = cols.next_multiple_of(micro.lanes);
+        // A multiple of the lanes, which are a power of two.
+        let width = (cols + micro.lanes - 1) & !(micro.lanes - 1);
         let (header, weights) = packed.data[p * spec.panel_len()..].split_at(HEADER * width);
         Panel { col, cols, width, header, weights }
     }
 }
 
 /// What belongs to the rows of a tile.
+#[derive(Clone, Copy, Default)]
 pub(super) struct Terms {
-    rows: usize,
+    pub(super) rows: usize,
     /// Added to every sum of a row, unless all are 0.
     add: Option<[i32; MAX_ROWS]>,
     zero: [i32; MAX_ROWS],
@@ -67,7 +69,7 @@ impl<'a> To<'a> {
             }
             OutI8::I8 { out, ldc, zero_point, min, max } => {
                 check(out.len(), ldc);
-                assert!(spec.kind == Kind::Requant, "operand packed without multipliers");
+                assert!(matches!(spec.kind, Kind::Requant | Kind::Real), "operand packed without multipliers");
                 assert!(-128 <= min && min <= max && max <= 127, "bounds of the output");
                 To::I8(Shared::new(out), ldc, Bytes { zero_point, min, max })
             }

@@ -10,6 +10,7 @@ struct Case {
     shift: Vec<i32>,
     scale: Vec<f32>,
     fbias: Vec<f32>,
+    factor: Vec<f64>,
 }
 
 fn columns(r: &mut Rng, n: usize) -> Case {
@@ -26,6 +27,14 @@ fn columns(r: &mut Rng, n: usize) -> Case {
         shift: (0..n).map(|_| if extreme && r.one_in(4) { r.range(-31, 31) } else { r.range(-14, 1) }).collect(),
         scale: (0..n).map(|_| r.f32() * 0.1).collect(),
         fbias: r.f32s(n),
+        factor: (0..n)
+            .map(|i| match (extreme, i % 9) {
+                (true, 0) => 0.5,
+                (true, 1) => -3.7,
+                (true, 2) => 0.0,
+                _ => f64::from(r.f32().abs() + 0.01) / 256.0,
+            })
+            .collect(),
     }
 }
 
@@ -47,6 +56,11 @@ fn check(
     let mut bytes = vec![99i8; m * ldc];
     let cols = ColumnsI8::Requant { bias: Some(&c.bias), multiplier: &c.multiplier, shift: &c.shift };
     call(cols, OutI8::I8 { out: &mut bytes, ldc, zero_point, min, max });
+    let mut reals = vec![99i8; m * ldc];
+    call(
+        ColumnsI8::Real { bias: Some(&c.bias), factor: &c.factor },
+        OutI8::I8 { out: &mut reals, ldc, zero_point, min, max },
+    );
     let groups = m.div_ceil(rows_per_scale);
     let row_scale = r.f32s(groups);
     let zeros: Vec<i32> = (0..groups).map(|_| r.range(-20, 20)).collect();
@@ -73,7 +87,7 @@ fn check(
         for j in 0..ldc {
             let at = i * ldc + j;
             if j >= n {
-                assert_eq!((raw[at], bytes[at], float[0][at]), (-7, 99, 5.0));
+                assert_eq!((raw[at], bytes[at], reals[at], float[0][at]), (-7, 99, 99, 5.0));
                 continue;
             }
             let acc = want[i * n + j].wrapping_add(c.bias[j]);
@@ -81,6 +95,8 @@ fn check(
             let q = multiply_by_quantized_multiplier(acc, c.multiplier[j], c.shift[j]);
             let q = q.wrapping_add(zero_point).clamp(min, max);
             assert_eq!(i32::from(bytes[at]), q, "{acc} {} {}", c.multiplier[j], c.shift[j]);
+            let q = ((f64::from(acc) * c.factor[j]).round() as i32).saturating_add(zero_point).clamp(min, max);
+            assert_eq!(i32::from(reals[at]), q, "{acc} {}", c.factor[j]);
             let (row, column) = (row_scale[i / rows_per_scale], c.scale[j]);
             let f = (want[i * n + j] as f32 * (row * column) + c.fbias[j]).clamp(-9.0, 11.0);
             assert_eq!(float[0][at], f);
@@ -153,7 +169,10 @@ fn conv_equals_the_definition() {
     for round in 0..80 {
         let mut s = random_shape(&mut r);
         if round % 10 == 0 {
-            (s.in_c, s.in_stride) = (70, 70);
+            let c = if round % 20 == 0 { 64 } else { 70 };
+            (s.in_c, s.in_stride) = (c, c);
+            // Rows of tiles that lie evenly in the input, and some that do not.
+            (s.in_w, s.out_w, s.out_h, s.stride.1) = (40, 35, 2, 1);
         }
         let k = s.k_h * s.k_w * s.in_c;
         let (input, w) = (r.i8s(s.input_len()), r.i8s(s.out_c * k));

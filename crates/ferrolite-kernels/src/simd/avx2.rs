@@ -48,6 +48,15 @@ impl F32v for F32x8 {
     unsafe fn load_n(p: *const f32, n: usize) -> Self {
         F32x8(_mm256_maskload_ps(p, mask(n)))
     }
+    type Mask = __m256i;
+    #[inline(always)]
+    unsafe fn mask(n: usize) -> __m256i {
+        mask(n)
+    }
+    #[inline(always)]
+    unsafe fn load_masked(p: *const f32, mask: __m256i) -> Self {
+        F32x8(_mm256_maskload_ps(p, mask))
+    }
     #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         _mm256_storeu_ps(p, self.0);
@@ -107,6 +116,10 @@ impl F32v for F32x8 {
     #[inline(always)]
     unsafe fn gt_select(self, o: Self, x: Self, y: Self) -> Self {
         F32x8(_mm256_blendv_ps(y.0, x.0, _mm256_cmp_ps::<_CMP_GT_OQ>(self.0, o.0)))
+    }
+    #[inline(always)]
+    unsafe fn any_gt(self, o: Self) -> bool {
+        _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(self.0, o.0)) != 0
     }
     #[inline(always)]
     unsafe fn scale2(self, n: Self) -> Self {
@@ -229,6 +242,15 @@ impl I32v for I32x8 {
         I32x8(_mm256_sub_epi32(_mm256_srav_epi32(self.0, e.0), up))
     }
     #[inline(always)]
+    unsafe fn load_i16(p: *const i16, n: usize) -> Self {
+        if n == 8 {
+            return I32x8(_mm256_cvtepi16_epi32(_mm_loadu_si128(p.cast())));
+        }
+        let mut t = [0i16; 8];
+        std::ptr::copy_nonoverlapping(p, t.as_mut_ptr(), n);
+        I32x8(_mm256_cvtepi16_epi32(_mm_loadu_si128(t.as_ptr().cast())))
+    }
+    #[inline(always)]
     unsafe fn xor(self, o: Self) -> Self {
         I32x8(_mm256_xor_si256(self.0, o.0))
     }
@@ -284,6 +306,10 @@ impl I32v for I32x8 {
     #[inline(always)]
     unsafe fn to_f32(self) -> F32x8 {
         F32x8(_mm256_cvtepi32_ps(self.0))
+    }
+    #[inline(always)]
+    unsafe fn nearest(f: F32x8) -> Self {
+        I32x8(_mm256_cvtps_epi32(f.0))
     }
     #[inline(always)]
     unsafe fn from_f32(f: F32x8) -> Self {

@@ -35,6 +35,15 @@ impl F32v for F32x16 {
     unsafe fn load_n(p: *const f32, n: usize) -> Self {
         F32x16(_mm512_maskz_loadu_ps(mask(n), p))
     }
+    type Mask = __mmask16;
+    #[inline(always)]
+    unsafe fn mask(n: usize) -> __mmask16 {
+        mask(n)
+    }
+    #[inline(always)]
+    unsafe fn load_masked(p: *const f32, mask: __mmask16) -> Self {
+        F32x16(_mm512_maskz_loadu_ps(mask, p))
+    }
     #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         _mm512_storeu_ps(p, self.0);
@@ -104,6 +113,10 @@ impl F32v for F32x16 {
     #[inline(always)]
     unsafe fn gt_select(self, o: Self, x: Self, y: Self) -> Self {
         F32x16(_mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, o.0), y.0, x.0))
+    }
+    #[inline(always)]
+    unsafe fn any_gt(self, o: Self) -> bool {
+        _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, o.0) != 0
     }
     #[inline(always)]
     unsafe fn scale2(self, n: Self) -> Self {
@@ -212,6 +225,10 @@ impl I32v for I32x16 {
         I32x16(_mm512_mask_add_epi32(q, up, q, one))
     }
     #[inline(always)]
+    unsafe fn load_i16(p: *const i16, n: usize) -> Self {
+        I32x16(_mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(mask(n), p)))
+    }
+    #[inline(always)]
     unsafe fn xor(self, o: Self) -> Self {
         I32x16(_mm512_xor_si512(self.0, o.0))
     }
@@ -245,6 +262,9 @@ impl I32v for I32x16 {
         let zero = _mm512_set1_epi16(how.zero.clamp(-30_000, 30_000) as i16);
         let b = to_bytes([q[0].0, q[1].0, q[2].0, q[3].0], zero, min, max);
         let b = _mm512_xor_si512(b, _mm512_set1_epi8(how.flip as i8));
+        if (stride, count, n) == (16, 4, 16) {
+            return _mm512_storeu_si512(p.cast(), b);
+        }
         let parts = [
             _mm512_castsi512_si128(b),
             _mm512_extracti32x4_epi32::<1>(b),
@@ -274,6 +294,10 @@ impl I32v for I32x16 {
     #[inline(always)]
     unsafe fn to_f32(self) -> F32x16 {
         F32x16(_mm512_cvtepi32_ps(self.0))
+    }
+    #[inline(always)]
+    unsafe fn nearest(f: F32x16) -> Self {
+        I32x16(_mm512_cvtps_epi32(f.0))
     }
     #[inline(always)]
     unsafe fn from_f32(f: F32x16) -> Self {

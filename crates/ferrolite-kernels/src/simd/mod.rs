@@ -33,6 +33,12 @@ pub(crate) trait F32v: Copy {
     unsafe fn load(p: *const f32) -> Self;
     /// The first `n <= N` lanes from `p`, the rest 0.
     unsafe fn load_n(p: *const f32, n: usize) -> Self;
+    /// Which lanes are loaded.
+    type Mask: Copy;
+    /// The first `n <= N` lanes.
+    unsafe fn mask(n: usize) -> Self::Mask;
+    /// The lanes of `mask` from `p`, the rest 0; an address of which nothing is loaded may be any.
+    unsafe fn load_masked(p: *const f32, mask: Self::Mask) -> Self;
     /// `N` lanes to `p`.
     unsafe fn store(self, p: *mut f32);
     /// The first `n <= N` lanes to `p`.
@@ -69,6 +75,8 @@ pub(crate) trait F32v: Copy {
     unsafe fn round(self) -> Self;
     /// `x` where self > o, else `y` (also where either is NaN).
     unsafe fn gt_select(self, o: Self, x: Self, y: Self) -> Self;
+    /// Whether self > o in any lane.
+    unsafe fn any_gt(self, o: Self) -> bool;
     /// self · 2^n for a whole `n` in -252..=252; correctly rounded once for normal results.
     unsafe fn scale2(self, n: Self) -> Self;
     /// The sum of the lanes, in a tree.
@@ -143,6 +151,8 @@ pub(crate) trait I32v: Copy {
     unsafe fn high_mul(self, m: Self) -> Self;
     /// self / 2^e rounded half away from zero, 0 <= e < 32.
     unsafe fn shr_round(self, e: Self) -> Self;
+    /// The first `n <= N` lanes from 16 bits, sign-extended; the rest 0.
+    unsafe fn load_i16(p: *const i16, n: usize) -> Self;
     /// Bits that differ.
     unsafe fn xor(self, o: Self) -> Self;
     /// The first `n <= N` lanes: the byte of `a` in the lower, of `b` in the upper 16 bits, flipped by `flip`, sign-extended.
@@ -177,6 +187,8 @@ pub(crate) trait I32v: Copy {
     unsafe fn to_f32(self) -> Self::F;
     /// From floats, toward zero; every lane must be in the range of i32.
     unsafe fn from_f32(f: Self::F) -> Self;
+    /// From floats, to nearest, ties to even; every lane must be in the range of i32.
+    unsafe fn nearest(f: Self::F) -> Self;
     /// `N` floats from the bits at `p`.
     #[inline(always)]
     unsafe fn load_f32(p: *const i32) -> Self::F {

@@ -42,6 +42,15 @@ impl F32v for F32x8 {
     unsafe fn load_n(p: *const f32, n: usize) -> Self {
         lanes!(F32x8, |i| if i < n { *p.add(i) } else { 0.0 })
     }
+    type Mask = usize;
+    #[inline(always)]
+    unsafe fn mask(n: usize) -> usize {
+        n
+    }
+    #[inline(always)]
+    unsafe fn load_masked(p: *const f32, mask: usize) -> Self {
+        Self::load_n(p, mask)
+    }
     #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         p.cast::<[f32; N]>().write_unaligned(self.0);
@@ -112,6 +121,10 @@ impl F32v for F32x8 {
     #[inline(always)]
     unsafe fn gt_select(self, o: Self, x: Self, y: Self) -> Self {
         lanes!(F32x8, |i| if self.0[i] > o.0[i] { x.0[i] } else { y.0[i] })
+    }
+    #[inline(always)]
+    unsafe fn any_gt(self, o: Self) -> bool {
+        self.0.iter().zip(&o.0).any(|(x, y)| x > y)
     }
     #[inline(always)]
     unsafe fn scale2(self, n: Self) -> Self {
@@ -220,6 +233,10 @@ impl I32v for I32x8 {
         lanes!(I32x8, |i| requant::rounding_divide_by_pot(self.0[i], e.0[i]))
     }
     #[inline(always)]
+    unsafe fn load_i16(p: *const i16, n: usize) -> Self {
+        lanes!(I32x8, |i| if i < n { i32::from(p.add(i).read_unaligned()) } else { 0 })
+    }
+    #[inline(always)]
     unsafe fn xor(self, o: Self) -> Self {
         lanes!(I32x8, |i| self.0[i] ^ o.0[i])
     }
@@ -256,6 +273,10 @@ impl I32v for I32x8 {
     #[inline(always)]
     unsafe fn to_f32(self) -> F32x8 {
         lanes!(F32x8, |i| self.0[i] as f32)
+    }
+    #[inline(always)]
+    unsafe fn nearest(f: F32x8) -> Self {
+        Self::from_f32(f.round())
     }
     #[inline(always)]
     unsafe fn from_f32(f: F32x8) -> Self {

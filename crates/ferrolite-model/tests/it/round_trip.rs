@@ -1,4 +1,4 @@
-use ferrolite_model::{Bytes, Model};
+use ferrolite_model::{Bytes, Model, ModelError};
 
 /// Files of the zoo that no reader accepts: one is not a model, in the other a node writes an input of its subgraph.
 const REFUSED: [&str; 2] = ["test_model_broken.bin", "add_shared_tensors.bin"];
@@ -8,15 +8,20 @@ fn every_file_comes_back_the_same() {
     for path in super::readable_files("every_file_comes_back_the_same") {
         let path = path.display().to_string();
         if REFUSED.iter().any(|name| path.ends_with(name)) {
-            assert!(Model::from_file(&path).is_err(), "{path}");
+            assert!(Model::from_file(&path).is_err() && mapped(&path).is_err(), "{path}");
             continue;
         }
         let model = Model::from_file(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert!(mapped(&path).is_ok_and(|mapped| mapped == model), "{path}: mapping the file gives another model");
         let bytes = model.to_bytes().unwrap_or_else(|error| panic!("{path}: {error}"));
         assert!(bytes == model.to_bytes().unwrap(), "{path}: writing is not deterministic");
         let again = Model::from_bytes(bytes).unwrap_or_else(|error| panic!("{path}, written: {error}"));
         assert!(model == again, "{path}: reading back what was written gives another model");
     }
+}
+
+fn mapped(path: &str) -> Result<Model, ModelError> {
+    Model::from_bytes(Bytes::map_file(path).unwrap())
 }
 
 #[test]

@@ -2,9 +2,8 @@
 //! [`crate::common::linear`] specifies, on packed weights.
 
 use crate::common::activation::float_range;
-use crate::common::linear::{Epilogue, Linear, Requant, Saturate, channel_scales};
+use crate::common::linear::{Epilogue, Linear, Requant, channel_scales};
 use crate::common::operand::{BiasI8, Columns, OperandF32, OperandI8};
-use crate::common::parallel::for_items;
 use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::weights::constant;
 use crate::op::{Bands, Io, Kernel, NodeView, RowWindow};
@@ -204,30 +203,32 @@ impl Plan {
         } else {
             constant::<i8>(weights)?
         };
-        let mut columns = Columns::Raw;
-        if !self.linear.real_requant {
-            let fixed = epilogue.requant.iter().filter_map(|r| match r {
-                Requant::Fixed(m) => Some((m.multiplier, m.shift)),
-                Requant::Real(_) => None,
-            });
+        let fixed = epilogue.requant.iter().filter_map(|r| match r {
+            Requant::Fixed(m) => Some((m.multiplier, m.shift)),
+            Requant::Real(_) => None,
+        });
+        let real = epilogue.requant.iter().filter_map(|r| match r {
+            Requant::Real(factor) => Some(*factor),
+            Requant::Fixed(_) => None,
+        });
+        let columns = if self.linear.real_requant {
+            Columns::Real(real.collect())
+        } else {
             let (multiplier, shift) = fixed.unzip();
-            columns = Columns::Requant { multiplier, shift };
-        }
+            Columns::Requant { multiplier, shift }
+        };
         let held = weights.zip(self.bias::<i32>(node)?).map(|(w, b)| (w, Bias::Int(b)));
         ensure!(!unsigned || held.is_some(), "uint8 weights that are not constant");
         let offset = if unsigned { 128 } else { 0 };
         let zeros = (epilogue.input_zero_point - offset, epilogue.weight_zero_point - offset);
         let operands = self.operands(isa, columns, zeros, held);
-        let (inputs, outputs) = (node.input(self.linear.input)?.elements(), node.output(0)?.elements());
+        let inputs = node.input(self.linear.input)?.elements();
         let mut scratch = operands.iter().map(OperandI8::scratch).fold(0, usize::saturating_add);
         if unsigned {
             scratch = scratch.saturating_add(scratch_size::<i8>(inputs));
         }
-        if self.linear.real_requant {
-            scratch = scratch.saturating_add(scratch_size::<i32>(outputs));
-        }
         let name = kernel_name(self.name, operands[0].kernel());
-        Ok(Box::new(Integer { name, operands, epilogue, unsigned, inputs, outputs, scratch, plan: self }))
+        Ok(Box::new(Integer { name, operands, epilogue, unsigned, inputs, scratch, plan: self }))
     }
 
     fn hybrid(self, node: &NodeView<'_>, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
@@ -324,7 +325,6 @@ struct Integer {
     epilogue: Epilogue,
     unsigned: bool,
     inputs: usize,
-    outputs: usize,
     scratch: usize,
 }
 
@@ -342,7 +342,6 @@ impl Integer {
         } else {
             bytemuck::cast_slice(input)
         };
-        let sums: &mut [i32] = if linear.real_requant { scratch.take(self.outputs)? } else { &mut [] };
         let out: &mut [i8] = bytemuck::cast_slice_mut(io.outputs[0].bytes());
         let offset = if self.unsigned { 128 } else { 0 };
         let (low, high) = self.epilogue.range;
@@ -350,44 +349,19 @@ impl Integer {
         for (g, operand) in self.operands.iter().enumerate() {
             let weights = w.get(g * len..).map_or(&[][..], |w| &w[..len.min(w.len())]);
             let packed = operand.get(weights, BiasI8::Int(part(bias, g, n)), &mut scratch)?;
-            let to = if linear.real_requant {
-                OutI8::I32 { out: &mut sums[g * n..], ldc }
-            } else {
-                OutI8::I8 {
-                    out: &mut out[g * n..],
-                    ldc,
-                    zero_point: self.epilogue.output_zero_point - offset,
-                    min: low - offset,
-                    max: high - offset,
-                }
+            let to = OutI8::I8 {
+                out: &mut out[g * n..],
+                ldc,
+                zero_point: self.epilogue.output_zero_point - offset,
+                min: low - offset,
+                max: high - offset,
             };
             product.i8(io.pool, &x[g * product.in_c()..], packed, to);
         }
-        if linear.real_requant {
-            self.requantize(io.pool, sums, out);
-        } else if self.unsigned {
+        if self.unsigned {
             out.iter_mut().for_each(|y| *y ^= -128);
         }
         Ok(())
-    }
-
-    /// Multiplies in double precision and rounds, halves away from zero.
-    fn requantize(&self, pool: &ThreadPool, sums: &[i32], out: &mut [i8]) {
-        let Epilogue { requant, output_zero_point, range: (low, high), .. } = &self.epilogue;
-        let n = requant.len();
-        for_items(pool, out, n, 4096 / n.max(1) + 1, |rows, out| {
-            let sums = &sums[rows.start * n..rows.end * n];
-            for (sums, out) in sums.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
-                for ((&sum, y), requant) in sums.iter().zip(out).zip(requant) {
-                    let Requant::Real(factor) = *requant else { continue };
-                    let real = f64::from(sum) * factor;
-                    // What `round` does, in two operations that vectorize.
-                    let rounded = (real + 0.499_999_999_999_999_94f64.copysign(real)) as i32;
-                    let value = rounded.saturating_add(*output_zero_point).clamp(*low, *high);
-                    *y = if self.unsigned { u8::of(value) as i8 } else { i8::of(value) };
-                }
-            }
-        });
     }
 }
 

@@ -67,6 +67,8 @@ pub enum Columns {
         /// Exponents.
         shift: Vec<i32>,
     },
+    /// Requantization in double precision: the factors.
+    Real(Vec<f64>),
     /// Scales to float.
     Float(Vec<f32>),
 }
@@ -81,6 +83,18 @@ pub enum BiasI8<'a> {
 }
 
 impl Columns {
+    /// The columns so many times, one after the other.
+    pub fn repeat(&self, times: usize) -> Columns {
+        match self {
+            Columns::Raw => Columns::Raw,
+            Columns::Requant { multiplier, shift } => {
+                Columns::Requant { multiplier: multiplier.repeat(times), shift: shift.repeat(times) }
+            }
+            Columns::Real(factors) => Columns::Real(factors.repeat(times)),
+            Columns::Float(scales) => Columns::Float(scales.repeat(times)),
+        }
+    }
+
     /// The columns from `at` on, `n` of them.
     pub fn slice(&self, at: usize, n: usize) -> Columns {
         match self {
@@ -88,6 +102,7 @@ impl Columns {
             Columns::Requant { multiplier, shift } => {
                 Columns::Requant { multiplier: multiplier[at..at + n].to_vec(), shift: shift[at..at + n].to_vec() }
             }
+            Columns::Real(factor) => Columns::Real(factor[at..at + n].to_vec()),
             Columns::Float(scale) => Columns::Float(scale[at..at + n].to_vec()),
         }
     }
@@ -98,6 +113,7 @@ impl Columns {
         match self {
             Columns::Raw => ColumnsI8::Raw { bias: int },
             Columns::Requant { multiplier, shift } => ColumnsI8::Requant { bias: int, multiplier, shift },
+            Columns::Real(factor) => ColumnsI8::Real { bias: int, factor },
             Columns::Float(scale) => ColumnsI8::Float { scale, bias: float },
         }
     }

@@ -4,7 +4,7 @@ use crate::common::broadcast::{Broadcast, Tiles};
 use crate::common::parallel::for_items;
 use crate::op::{Bands, FnKernel, Io, Kernel, NodeView, OpDef, RowWindow};
 use crate::session::NoSession;
-use crate::tensor::{AlignedBytes, OutputData, Shape, TensorMut, TensorRef};
+use crate::tensor::{AlignedBytes, OutputData, Shape, TensorInfo, TensorMut, TensorRef};
 use crate::{OpError, ensure};
 use ferrolite_kernels::{Binary, Isa, RowsF32, ThreadPool, Unary, binary_f32, lut_i8, unary_f32};
 use ferrolite_model::TensorType;
@@ -209,6 +209,45 @@ pub fn table(name: &'static str, op: &dyn OpDef, node: &NodeView<'_>) -> Result<
         let output = io.outputs[0].bytes();
         ensure!(input.len() == output.len(), "a kernel was prepared for other shapes");
         lut_i8(io.pool, bytemuck::cast_slice(input), &table, bytemuck::cast_slice_mut(output));
+        Ok(())
+    })))
+}
+
+/// Whether [`bytes`] is of use: one quantized type of 8 bits, and pieces that are long enough for vectors.
+pub fn is_long_8_bit(node: &NodeView<'_>) -> bool {
+    let long = |&n: &usize| n == 1 || n >= 16;
+    let tiles = |walk: Broadcast<2>| Tiles::new(&walk);
+    let Some(ty) = node.outputs.first().map(|t| t.ty) else { return false };
+    let byte = |t: &TensorInfo<'_>| t.ty == ty && t.scale_zero_point().is_ok();
+    is_8_bit(node)
+        && node.inputs.iter().flatten().chain(&node.outputs).all(byte)
+        && Broadcast::<2>::of(node).map(tiles).is_ok_and(|t| t.len >= 16 && t.inputs.iter().all(long))
+}
+
+/// An 8-bit function of two 8-bit inputs, with broadcasting; `run` takes pieces of the inputs that repeat as often as the
+/// piece of the output needs.
+pub fn bytes<F>(name: &'static str, node: &NodeView<'_>, run: F) -> Result<Box<dyn Kernel>, OpError>
+where
+    F: Fn(&ThreadPool, &[u8], &[u8], &mut [u8]) + Send + Sync + 'static,
+{
+    let walk = Broadcast::<2>::of(node)?;
+    let tiles = Tiles::new(&walk);
+    // Small pieces are shared between threads whole; large ones are cut by the vector code.
+    let alone = ThreadPool::new(1);
+    let whole = tiles.len < GRAIN && tiles.count() > 1;
+    Ok(Box::new(FnKernel(name, move |io: &mut Io<'_>| {
+        let (a, b) = (io.input(0)?.bytes, io.input(1)?.bytes);
+        let output = io.outputs[0].bytes();
+        walk.check([a.len(), b.len()], output.len())?;
+        let (pool, grain) = if whole { (&alone, GRAIN.div_ceil(tiles.len)) } else { (io.pool, usize::MAX) };
+        let [len_a, len_b] = tiles.inputs;
+        for_items(io.pool, output, tiles.len, grain, |pieces, part| {
+            let first = pieces.start;
+            tiles.for_each(pieces, |piece, [at_a, at_b]| {
+                let out = &mut part[(piece - first) * tiles.len..][..tiles.len];
+                run(pool, &a[at_a..at_a + len_a], &b[at_b..at_b + len_b], out);
+            });
+        });
         Ok(())
     })))
 }

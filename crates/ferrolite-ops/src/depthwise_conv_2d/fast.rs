@@ -2,6 +2,7 @@
 
 use super::infer::{Problem, problem};
 use super::reference::linear;
+use super::wide;
 use crate::common::activation::float_range;
 use crate::common::fast_linear::types_supported;
 use crate::common::linear::{Epilogue, Linear, Requant, channel_scales};
@@ -17,8 +18,11 @@ use ferrolite_model::TensorType::{Float32, UInt8};
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// One kernel for float, int8, uint8 and hybrid.
-pub const FAST: &[FastKernel] = &[FastKernel { name: "direct", supports, prepare }];
+/// One kernel for float, int8, uint8 and hybrid, one for int16.
+pub const FAST: &[FastKernel] = &[
+    FastKernel { name: "direct", supports, prepare },
+    FastKernel { name: "direct_i16", supports: wide::supports, prepare: wide::prepare },
+];
 
 fn supports(node: &NodeView<'_>) -> bool {
     let (Ok(p), Ok(w)) = (problem(node), node.input(1)) else { return false };
@@ -28,7 +32,8 @@ fn supports(node: &NodeView<'_>) -> bool {
         && if w.ty == Float32 { w.sparsity.is_none() || held } else { held && DepthwiseI8::fits(&shape(&p)) }
 }
 
-fn shape(p: &Problem) -> ConvShape {
+/// The convolution of the kernels.
+pub fn shape(p: &Problem) -> ConvShape {
     ConvShape { in_c: p.in_c, in_stride: p.in_c, out_c: p.out_c(), out_stride: p.out_c(), ..p.window.shape() }
 }
 

@@ -6,6 +6,7 @@ mod fast;
 mod gradient;
 mod infer;
 mod reference;
+mod wide;
 
 use crate::OpError;
 use crate::gradient::Gradient;

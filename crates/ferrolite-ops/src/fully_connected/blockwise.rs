@@ -5,17 +5,12 @@
 use super::infer::{Problem, options, problem};
 use crate::common::activation::float_range;
 use crate::common::blockwise::{blocks, is_blockwise};
-use crate::common::hybrid::{RowQuantization, quantize_row};
-use crate::common::parallel::for_items;
 use crate::common::scratch::{Scratch, scratch_size};
 use crate::common::weights;
 use crate::op::{FastKernel, Io, Kernel, NodeView};
 use crate::{OpError, ensure};
-use ferrolite_kernels::{BlockwiseI8, Isa};
+use ferrolite_kernels::{BlockwiseI8, BlockwiseOut, Isa, quantize_rows_asymmetric};
 use ferrolite_model::TensorType::Float32;
-
-/// Products per thread at least.
-const GRAIN: usize = 1 << 14;
 
 /// The same arithmetic in vector code, units shared between threads.
 pub const BLOCKWISE: FastKernel =
@@ -38,7 +33,7 @@ fn prepare(node: &NodeView<'_>, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
     };
     let (low, high) = float_range(options(node)?.fused_activation_function)?;
     ensure!(p.depth > 0 && p.units > 0, "blockwise weights of shape {:?}", w.shape);
-    let weights = BlockwiseI8::new(values.into_owned(), blocks.scales, p.depth / blocks.size, blocks.size);
+    let weights = BlockwiseI8::new(isa, values.into_owned(), blocks.scales, p.depth / blocks.size, blocks.size);
     Ok(Box::new(Blockwise { p, weights, low, high, isa }))
 }
 
@@ -56,33 +51,22 @@ impl Kernel for Blockwise {
         let x = io.input(0)?.slice::<f32>()?;
         let bias = io.optional_input(2).map(|b| b.slice::<f32>()).transpose()?;
         ensure!(x.len() == rows * depth && bias.is_none_or(|b| b.len() == units), "sizes changed since preparation");
-        let quantized = Scratch::new(&mut *io.scratch).take::<i8>(depth)?;
-        let out = io.outputs[0].slice::<f32>()?;
-        for (x, out) in x.chunks_exact(depth).zip(out.chunks_exact_mut(units)) {
-            let RowQuantization { scale, zero_point } = quantize_row(x, quantized, (0, 1, depth), true);
-            let quantized = &*quantized;
-            for_items(io.pool, out, 1, GRAIN.div_ceil(depth), |range, out| {
-                for (unit, out) in range.zip(out) {
-                    let sum = self.weights.dot(self.isa, quantized, zero_point, unit);
-                    let y = sum * scale + bias.map_or(0.0, |b| b[unit]);
-                    *out = if y < self.low {
-                        self.low
-                    } else if y > self.high {
-                        self.high
-                    } else {
-                        y
-                    };
-                }
-            });
-        }
+        let mut scratch = Scratch::new(&mut *io.scratch);
+        let quantized = scratch.take::<i8>(x.len())?;
+        let (scales, zero_points) = (scratch.take::<f32>(rows)?, scratch.take::<i32>(rows)?);
+        quantize_rows_asymmetric(io.pool, self.isa, x, depth, quantized, scales, zero_points);
+        let how = BlockwiseOut { scales, zero_points, bias, range: (self.low, self.high) };
+        self.weights.product(io.pool, quantized, &how, io.outputs[0].slice::<f32>()?);
         Ok(())
     }
 
     fn scratch_bytes(&self) -> usize {
-        scratch_size::<i8>(self.p.depth)
+        let Problem { rows, depth, .. } = self.p;
+        let parts = [scratch_size::<i8>(rows * depth), scratch_size::<f32>(rows), scratch_size::<i32>(rows)];
+        parts.into_iter().fold(0, usize::saturating_add)
     }
 
     fn name(&self) -> &str {
-        "blockwise_i8"
+        self.weights.kernel()
     }
 }

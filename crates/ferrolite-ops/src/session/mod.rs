@@ -63,13 +63,14 @@ impl Argument<'_> {
 /// A session without subgraphs: for nodes that are computed alone, such as constants that are folded.
 #[derive(Default)]
 pub struct NoSession {
-    resources: Arc<Resources>,
+    own: Resources,
+    given: Option<Arc<Resources>>,
 }
 
 impl NoSession {
     /// With resources of a session to come.
     pub fn new(resources: Arc<Resources>) -> NoSession {
-        NoSession { resources }
+        NoSession { own: Resources::default(), given: Some(resources) }
     }
 }
 
@@ -79,7 +80,7 @@ impl Session for NoSession {
     }
 
     fn resources(&self) -> &Resources {
-        &self.resources
+        self.given.as_deref().unwrap_or(&self.own)
     }
 
     fn max_iterations(&self) -> u64 {

@@ -1,7 +1,8 @@
 //! Fast kernels: one dense convolution per phase of the stride.
 //!
 //! Output rows that lie `stride` apart see the same taps of the filter: they are a convolution with stride 1 by the flipped
-//! part of the filter. Its result is spread over the output afterwards, unless there is only one phase.
+//! part of the filter. Phases that see the same pixels are one convolution with more channels. Its result is spread over the
+//! output afterwards, unless there is only one phase.
 
 use super::infer::{Problem, problem};
 use super::reference::linear;
@@ -37,15 +38,20 @@ fn supports(node: &NodeView<'_>) -> bool {
         && x.ty != UInt8
 }
 
-/// The output pixels of one phase, as a convolution.
+/// The output pixels of phases that see the same input, as a convolution: one phase's channels after the other's.
 struct Phase {
     shape: ConvShape,
+    parts: Vec<Part>,
+    /// Rows and columns that the convolution computes before the first that is wanted.
+    skip: (usize, usize),
+}
+
+/// One phase.
+struct Part {
     /// Tap of the filter for each tap of the convolution; `None`: a zero.
     taps: Vec<Option<usize>>,
     /// First output row and column.
     start: (usize, usize),
-    /// Rows and columns that the convolution computes before that.
-    skip: (usize, usize),
 }
 
 /// One dimension of a phase.
@@ -70,73 +76,101 @@ fn span(start: usize, stride: usize, pad: usize, kernel: usize, output: usize) -
     Span { start, skip, out: (output - start).div_ceil(stride) + skip, pad: taps.len() - 1 - from, taps }
 }
 
-fn phases(p: &Problem) -> Vec<Phase> {
+fn phases(p: &Problem, merge: bool) -> Vec<Phase> {
     let w = &p.window;
-    let mut phases = Vec::new();
+    let mut phases: Vec<Phase> = Vec::new();
     for y in 0..w.stride.0.min(w.input.0) {
         let rows = span(y, w.stride.0, w.pad.0, w.kernel.0, w.input.0);
         for x in 0..w.stride.1.min(w.input.1) {
             let columns = span(x, w.stride.1, w.pad.1, w.kernel.1, w.input.1);
             let tap = |y: &Option<usize>, x: &Option<usize>| Some((*y)? * w.kernel.1 + (*x)?);
-            phases.push(Phase {
-                shape: ConvShape {
-                    batch: w.batch,
-                    in_h: w.output.0,
-                    in_w: w.output.1,
-                    in_c: p.in_c,
-                    in_stride: p.in_c,
-                    out_h: rows.out,
-                    out_w: columns.out,
-                    out_c: p.out_c,
-                    out_stride: p.out_c,
-                    k_h: rows.taps.len(),
-                    k_w: columns.taps.len(),
-                    stride: (1, 1),
-                    dilation: (1, 1),
-                    pad_top: rows.pad,
-                    pad_left: columns.pad,
-                },
-                taps: rows.taps.iter().flat_map(|y| columns.taps.iter().map(move |x| tap(y, x))).collect(),
-                start: (rows.start, columns.start),
-                skip: (rows.skip, columns.skip),
-            });
+            let shape = ConvShape {
+                batch: w.batch,
+                in_h: w.output.0,
+                in_w: w.output.1,
+                in_c: p.in_c,
+                in_stride: p.in_c,
+                out_h: rows.out,
+                out_w: columns.out,
+                out_c: p.out_c,
+                out_stride: p.out_c,
+                k_h: rows.taps.len(),
+                k_w: columns.taps.len(),
+                stride: (1, 1),
+                dilation: (1, 1),
+                pad_top: rows.pad,
+                pad_left: columns.pad,
+            };
+            let taps = rows.taps.iter().flat_map(|y| columns.taps.iter().map(move |x| tap(y, x))).collect();
+            let (part, skip) = (Part { taps, start: (rows.start, columns.start) }, (rows.skip, columns.skip));
+            match phases.iter_mut().find(|same| merge && same.shape == shape && same.skip == skip) {
+                Some(same) => same.parts.push(part),
+                None => phases.push(Phase { shape, parts: vec![part], skip }),
+            }
         }
+    }
+    for phase in &mut phases {
+        phase.shape.out_c *= phase.parts.len();
+        phase.shape.out_stride = phase.shape.out_c;
     }
     phases
 }
 
 impl Phase {
     fn weights(&self, p: &Problem) -> usize {
-        p.out_c * self.taps.len() * p.in_c
+        self.parts.iter().map(|part| p.out_c * part.taps.len() * p.in_c).sum()
     }
 
-    /// Takes the phase's filters out of all of them.
+    /// Takes the filters of its parts out of all of them.
     fn gather<T: Copy>(&self, p: &Problem, filters: &[T], zero: T, to: &mut [T]) {
         let all = p.window.taps();
-        for (i, to) in to.chunks_exact_mut(p.in_c).enumerate() {
-            let (channel, tap) = (i / self.taps.len(), self.taps[i % self.taps.len()]);
-            match tap {
-                Some(tap) => to.copy_from_slice(&filters[(channel * all + tap) * p.in_c..][..p.in_c]),
-                None => to.fill(zero),
+        let mut rows = to.chunks_exact_mut(p.in_c);
+        for part in &self.parts {
+            for channel in 0..p.out_c {
+                for (tap, to) in part.taps.iter().zip(&mut rows) {
+                    match tap {
+                        Some(tap) => to.copy_from_slice(&filters[(channel * all + tap) * p.in_c..][..p.in_c]),
+                        None => to.fill(zero),
+                    }
+                }
             }
         }
     }
 
-    /// Spreads the phase's pixels over the output.
+    /// Spreads the pixels over the output.
     fn spread<T: Copy + Send + Sync>(&self, pool: &ThreadPool, p: &Problem, from: &[T], out: &mut [T]) {
         let (w, s, c) = (&p.window, &self.shape, p.out_c);
         for_items(pool, out, w.input.1 * c, 8192 / (w.input.1 * c).max(1) + 1, |lines, out| {
             for (line, out) in lines.zip(out.chunks_exact_mut(w.input.1 * c)) {
                 let (batch, y) = (line / w.input.0, line % w.input.0);
-                if y < self.start.0 || !(y - self.start.0).is_multiple_of(w.stride.0) {
-                    continue;
+                let mut at = 0;
+                // Parts whose output pixels are neighbours are copied together.
+                for run in self.parts.chunk_by(|a, b| (a.start.0, a.start.1 + 1) == b.start) {
+                    let (start, width, first) = (run[0].start, run.len() * c, at);
+                    at += width;
+                    if y < start.0 || !(y - start.0).is_multiple_of(w.stride.0) {
+                        continue;
+                    }
+                    let row = batch * s.out_h + (y - start.0) / w.stride.0 + self.skip.0;
+                    let from = &from[(row * s.out_w + self.skip.1) * s.out_c..(row + 1) * s.out_w * s.out_c];
+                    let pixels = out[start.1 * c..].chunks_mut(w.stride.1 * c).zip(from.chunks_exact(s.out_c));
+                    for (out, from) in pixels {
+                        let width = width.min(out.len());
+                        copy(&from[first..first + width], &mut out[..width]);
+                    }
                 }
-                let row = batch * s.out_h + (y - self.start.0) / w.stride.0 + self.skip.0;
-                let from = &from[(row * s.out_w + self.skip.1) * c..(row + 1) * s.out_w * c];
-                let pixels = out.chunks_exact_mut(c).skip(self.start.1).step_by(w.stride.1);
-                pixels.zip(from.chunks_exact(c)).for_each(|(out, from)| out.copy_from_slice(from));
             }
         });
+    }
+}
+
+/// Copies what is mostly only a few elements.
+#[inline(always)]
+fn copy<T: Copy>(from: &[T], to: &mut [T]) {
+    if from.len() < 16 {
+        from.iter().zip(to).for_each(|(from, to)| *to = *from);
+    } else {
+        to.copy_from_slice(from);
     }
 }
 
@@ -159,8 +193,11 @@ struct Phases {
 
 fn prepare(node: &NodeView<'_>, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
     let p = problem(node, &node.output(0)?.shape)?;
-    let (linear, phases) = (linear(node, &p)?, phases(&p));
+    let linear = linear(node, &p)?;
     let (x, weights, bias) = (node.input(2)?, node.input(1)?, node.optional_input(3));
+    // What is packed at every run is packed phase by phase.
+    let held = weights.constant.is_some() && bias.is_none_or(|b| b.constant.is_some());
+    let phases = phases(&p, held);
     let (operands, kernel) = if weights.ty == Float32 {
         let bias = bias.map(constant::<f32>).transpose()?;
         // Absent is known too.
@@ -168,11 +205,12 @@ fn prepare(node: &NodeView<'_>, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
         let held = constant::<f32>(weights)?.zip(bias);
         let operand = |phase: &Phase| {
             let mut filters = vec![0.0; phase.weights(&p)];
-            let weights = held.as_ref().map(|(w, b)| {
+            let bias = held.as_ref().and_then(|(_, b)| b.as_ref()).map(|b| b.repeat(phase.parts.len()));
+            let weights = held.as_ref().map(|(w, _)| {
                 phase.gather(&p, w, 0.0, &mut filters);
-                (&filters[..], b.as_deref())
+                (&filters[..], bias.as_deref())
             });
-            OperandF32::new(isa, p.out_c, phase.shape.taps(), Layout::RowsOfK, weights)
+            OperandF32::new(isa, phase.shape.out_c, phase.shape.taps(), Layout::RowsOfK, weights)
         };
         let operands: Vec<_> = phases.iter().map(operand).collect();
         let kernel = operands.first().map_or("", OperandF32::kernel);
@@ -199,12 +237,14 @@ fn prepare(node: &NodeView<'_>, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
         let operand = |phase: &Phase| {
             let mut own = vec![0; phase.weights(&p)];
             phase.gather(&p, &filters, 0, &mut own);
+            let times = phase.parts.len();
+            let (int, float) = (int.as_ref().map(|b| b.repeat(times)), float.as_ref().map(|b| b.repeat(times)));
             let bias = match &epilogue {
                 Some(_) => BiasI8::Int(int.as_deref()),
                 None => BiasI8::Float(float.as_deref()),
             };
             let spec = PackI8::conv(isa, &phase.shape, zero, 0);
-            OperandI8::new(spec, Layout::RowsOfK, columns.clone(), Some((&own, bias)))
+            OperandI8::new(spec, Layout::RowsOfK, columns.repeat(times), Some((&own, bias)))
         };
         let operands: Vec<_> = phases.iter().map(operand).collect();
         let kernel = operands.first().map_or("", OperandI8::kernel);
@@ -214,8 +254,9 @@ fn prepare(node: &NodeView<'_>, isa: Isa) -> Result<Box<dyn Kernel>, OpError> {
         }
     };
     let name = format!("transpose_conv/{kernel}");
-    let alone = phases.len() == 1 && phases[0].skip == (0, 0) && p.window.stride == (1, 1);
-    let pixels = |phase: &Phase| phase.shape.rows() * p.out_c;
+    let alone =
+        phases.len() == 1 && phases[0].parts.len() == 1 && phases[0].skip == (0, 0) && p.window.stride == (1, 1);
+    let pixels = |phase: &Phase| phase.shape.rows() * phase.shape.out_c;
     let spread = if alone { 0 } else { phases.iter().map(pixels).max().unwrap_or(0) };
     Ok(Box::new(Phases { name, range: float_range(linear.activation)?, p, phases, operands, isa, spread }))
 }
@@ -259,7 +300,7 @@ impl Kernel for Phases {
                     let out = out.slice::<i8>()?;
                     let to = OutI8::I8 {
                         out: if self.spread == 0 { &mut *out } else { &mut *space },
-                        ldc: p.out_c,
+                        ldc: phase.shape.out_c,
                         zero_point: epilogue.output_zero_point,
                         min: epilogue.range.0,
                         max: epilogue.range.1,
@@ -282,7 +323,7 @@ impl Kernel for Phases {
                     let out = out.slice::<f32>()?;
                     let to = OutI8::F32 {
                         out: if self.spread == 0 { &mut *out } else { &mut *space },
-                        ldc: p.out_c,
+                        ldc: phase.shape.out_c,
                         row_scale: scales,
                         row_zero_point: Some(zeros),
                         rows_per_scale: phase.shape.out_h * phase.shape.out_w,

@@ -210,3 +210,26 @@ fn a_delegate_cannot_claim_what_is_not_free() {
         assert!(error.to_string().contains("delegate fuse"), "{error}");
     }
 }
+
+#[test]
+fn weights_that_are_made_when_planning_are_packed_like_those_of_the_file() {
+    let mut b = ModelBuilder::new();
+    let x = b.input("x", TensorType::Float32, &[2, 3]);
+    let halves = [0x3c00u16, 0x4000, 0x4200, 0xbc00, 0x3800, 0x0000].into_iter().flat_map(u16::to_le_bytes);
+    let stored = b.constant("w16", TensorType::Float16, &[2, 3], halves.collect::<Vec<u8>>());
+    let (w, y) = (b.tensor("w", TensorType::Float32, &[2, 3]), b.tensor("y", TensorType::Float32, &[2, 2]));
+    b.node(BuiltinOperator::DEQUANTIZE, 3, BuiltinOptions::NONE, &[Some(stored)], &[w]);
+    let options = BuiltinOptions::FullyConnectedOptions(Box::default());
+    b.node(BuiltinOperator::FULLY_CONNECTED, 1, options, &[Some(x), Some(w), None], &[y]);
+    b.output(y);
+    let model = Arc::new(b.build().unwrap());
+    for preserve_all in [false, true] {
+        let options = Options { preserve_all, ..Options::default() };
+        let mut it = Interpreter::with_options(Arc::clone(&model), options).unwrap();
+        it.set_input(0, &[1.0f32, 10.0, 100.0, 2.0, 0.0, 0.0]).unwrap();
+        it.invoke().unwrap();
+        assert_eq!(it.output::<f32>(0).unwrap(), [321.0, 4.0, 2.0, -2.0]);
+        // Without, the weights are only in the kernel.
+        assert_eq!(it.tensor(w).unwrap().bytes.len(), if preserve_all { 24 } else { 0 });
+    }
+}

@@ -2,6 +2,7 @@
 
 pub(crate) mod html;
 mod pictures;
+pub mod roofline;
 pub(crate) mod svg;
 
 use crate::Error;

@@ -73,10 +73,16 @@ fn unknown_operators_are_told() {
 
 #[test]
 fn a_bench_counts_what_it_was_asked_to() {
-    let options = BenchOptions { warm_up: Duration::ZERO, runs: Some(5), profile: true, ..BenchOptions::default() };
+    let profile = BenchOptions { profile: true, roofline: true, ..BenchOptions::default() };
+    let options = BenchOptions { warm_up: Duration::ZERO, runs: Some(5), ..profile };
     let report = bench::bench(network(), Options { threads: 2, ..Options::default() }, &options).unwrap();
     assert_eq!((report.runs, report.threads, report.macs), (5, 2, 1152 + 2048));
     assert!(report.latency_us.min <= report.latency_us.median && report.latency_us.median <= report.latency_us.max);
     assert!(report.steps.len() >= 2 && (report.steps.iter().map(|s| s.share).sum::<f64>() - 1.0).abs() < 1e-6);
+    let of = |name: &str| report.operators.iter().find(|kind| kind.operator.contains(name)).unwrap();
+    assert_eq!((of("CONV_2D").macs, of("FULLY_CONNECTED").macs), (1152, 2048));
+    let dense = report.steps.iter().find(|step| step.macs == 2048).unwrap();
+    assert_eq!((dense.bytes, dense.is_integer), (4 * (128 + 128 * 16 + 16 + 16), false));
+    assert!(dense.roofline.unwrap().share > 0.0 && report.roofline.unwrap().gops_per_second > 0.0);
     assert!(report.arena_bytes > 0);
 }
