@@ -45,7 +45,7 @@ impl OpDef for Elu {
             FastKernel {
                 name: "elu_f32",
                 supports: vector::is_f32,
-                prepare: |_, isa| vector::unary("elu_f32", isa, Unary::Elu),
+                prepare: |node, isa| vector::unary("elu_f32", node, isa, Unary::Elu),
             },
             FastKernel {
                 name: "elu_8bit_table",

@@ -63,7 +63,7 @@ impl OpDef for Gelu {
                 supports: vector::is_f32,
                 prepare: |node, isa| {
                     let op = if is_approximate(node) { Unary::GeluTanh } else { Unary::Gelu };
-                    vector::unary("gelu_f32", isa, op)
+                    vector::unary("gelu_f32", node, isa, op)
                 },
             },
             FastKernel {

@@ -49,7 +49,7 @@ impl OpDef for HardSwish {
             FastKernel {
                 name: "hard_swish_f32",
                 supports: vector::is_f32,
-                prepare: |_, isa| vector::unary("hard_swish_f32", isa, Unary::HardSwish),
+                prepare: |node, isa| vector::unary("hard_swish_f32", node, isa, Unary::HardSwish),
             },
             FastKernel {
                 name: "hard_swish_8bit_table",

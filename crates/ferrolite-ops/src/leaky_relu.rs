@@ -83,7 +83,7 @@ impl OpDef for LeakyRelu {
             FastKernel {
                 name: "leaky_relu_f32",
                 supports: vector::is_f32,
-                prepare: |node, isa| vector::unary("leaky_relu_f32", isa, Unary::LeakyRelu(slope(node))),
+                prepare: |node, isa| vector::unary("leaky_relu_f32", node, isa, Unary::LeakyRelu(slope(node))),
             },
             FastKernel {
                 name: "leaky_relu_8bit_table",

@@ -88,7 +88,7 @@ impl OpDef for Logistic {
             FastKernel {
                 name: "logistic_f32",
                 supports: vector::is_f32,
-                prepare: |_, isa| vector::unary("logistic_f32", isa, Unary::Logistic),
+                prepare: |node, isa| vector::unary("logistic_f32", node, isa, Unary::Logistic),
             },
             FastKernel {
                 name: "logistic_8bit_table",
@@ -155,7 +155,7 @@ impl OpDef for Tanh {
             FastKernel {
                 name: "tanh_f32",
                 supports: vector::is_f32,
-                prepare: |_, isa| vector::unary("tanh_f32", isa, Unary::Tanh),
+                prepare: |node, isa| vector::unary("tanh_f32", node, isa, Unary::Tanh),
             },
             FastKernel {
                 name: "tanh_8bit_table",

@@ -38,7 +38,7 @@ pub const RELU: Bounded = Bounded {
         FastKernel {
             name: "relu_f32",
             supports: vector::is_f32,
-            prepare: |_, isa| vector::unary("relu_f32", isa, Unary::Clamp(0.0, f32::INFINITY)),
+            prepare: |node, isa| vector::unary("relu_f32", node, isa, Unary::Clamp(0.0, f32::INFINITY)),
         },
         FastKernel {
             name: "relu_8bit_table",
@@ -60,7 +60,7 @@ pub const RELU6: Bounded = Bounded {
         FastKernel {
             name: "relu6_f32",
             supports: vector::is_f32,
-            prepare: |_, isa| vector::unary("relu6_f32", isa, Unary::Clamp(0.0, 6.0)),
+            prepare: |node, isa| vector::unary("relu6_f32", node, isa, Unary::Clamp(0.0, 6.0)),
         },
         FastKernel {
             name: "relu6_8bit_table",
@@ -82,7 +82,7 @@ pub const RELU_N1_TO_1: Bounded = Bounded {
         FastKernel {
             name: "relu_n1_to_1_f32",
             supports: vector::is_f32,
-            prepare: |_, isa| vector::unary("relu_n1_to_1_f32", isa, Unary::Clamp(-1.0, 1.0)),
+            prepare: |node, isa| vector::unary("relu_n1_to_1_f32", node, isa, Unary::Clamp(-1.0, 1.0)),
         },
         FastKernel {
             name: "relu_n1_to_1_8bit_table",
@@ -104,7 +104,7 @@ pub const RELU_0_TO_1: Bounded = Bounded {
         FastKernel {
             name: "relu_0_to_1_f32",
             supports: vector::is_f32,
-            prepare: |_, isa| vector::unary("relu_0_to_1_f32", isa, Unary::Clamp(0.0, 1.0)),
+            prepare: |node, isa| vector::unary("relu_0_to_1_f32", node, isa, Unary::Clamp(0.0, 1.0)),
         },
         FastKernel {
             name: "relu_0_to_1_8bit_table",

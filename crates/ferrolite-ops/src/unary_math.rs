@@ -57,7 +57,7 @@ pub const ABS: Math = Math {
         FastKernel {
             name: "abs_f32",
             supports: vector::is_f32,
-            prepare: |_, isa| vector::unary("abs_f32", isa, Unary::Abs),
+            prepare: |node, isa| vector::unary("abs_f32", node, isa, Unary::Abs),
         },
         FastKernel {
             name: "abs_8bit_table",
@@ -99,7 +99,7 @@ pub const EXP: Math = Math {
         FastKernel {
             name: "exp_f32",
             supports: vector::is_f32,
-            prepare: |_, isa| vector::unary("exp_f32", isa, Unary::Exp),
+            prepare: |node, isa| vector::unary("exp_f32", node, isa, Unary::Exp),
         },
         FastKernel {
             name: "exp_8bit_table",
@@ -138,7 +138,7 @@ pub const NEG: Math = Math {
         FastKernel {
             name: "neg_f32",
             supports: vector::is_f32,
-            prepare: |_, isa| vector::unary("neg_f32", isa, Unary::Neg),
+            prepare: |node, isa| vector::unary("neg_f32", node, isa, Unary::Neg),
         },
         FastKernel {
             name: "neg_8bit_table",
@@ -161,7 +161,7 @@ pub const RSQRT: Math = Math {
     fast: &[FastKernel {
         name: "rsqrt_f32",
         supports: vector::is_f32,
-        prepare: |_, isa| vector::unary("rsqrt_f32", isa, Unary::Rsqrt),
+        prepare: |node, isa| vector::unary("rsqrt_f32", node, isa, Unary::Rsqrt),
     }],
     gradient: Some(|ctx| {
         // −½ y³
@@ -194,7 +194,7 @@ pub const SQRT: Math = Math {
     fast: &[FastKernel {
         name: "sqrt_f32",
         supports: vector::is_f32,
-        prepare: |_, isa| vector::unary("sqrt_f32", isa, Unary::Sqrt),
+        prepare: |node, isa| vector::unary("sqrt_f32", node, isa, Unary::Sqrt),
     }],
     gradient: Some(|ctx| {
         backward(ctx, |b, _| {
@@ -214,7 +214,7 @@ pub const SQUARE: Math = Math {
     fast: &[FastKernel {
         name: "square_f32",
         supports: vector::is_f32,
-        prepare: |_, isa| vector::unary("square_f32", isa, Unary::Square),
+        prepare: |node, isa| vector::unary("square_f32", node, isa, Unary::Square),
     }],
     ..float_only(BuiltinOperator::SQUARE, 1, |x| x * x)
 };

@@ -1,14 +1,15 @@
 //! Fast kernels of elementwise operators: vector code for float32, tables for 8-bit types.
 
-use crate::OpError;
 use crate::common::broadcast::{Broadcast, Tiles};
 use crate::common::parallel::for_items;
-use crate::op::{FnKernel, Io, Kernel, NodeView, OpDef};
+use crate::op::{Bands, FnKernel, Io, Kernel, NodeView, OpDef, RowWindow};
 use crate::session::NoSession;
 use crate::tensor::{AlignedBytes, OutputData, Shape, TensorInfo, TensorMut, TensorRef};
+use crate::{OpError, ensure};
 use ferrolite_kernels::{Binary, Isa, RowsF32, ThreadPool, Unary, binary_f32, lut_i8, unary_f32};
 use ferrolite_model::TensorType;
 use smallvec::{SmallVec, smallvec};
+use std::ops::Range;
 
 /// Output elements below which a thread is not worth waking.
 const GRAIN: usize = 16 << 10;
@@ -19,14 +20,52 @@ pub fn is_f32(node: &NodeView<'_>) -> bool {
 }
 
 /// out = op(input 0), in float32.
-pub fn unary(name: &'static str, isa: Isa, op: Unary) -> Result<Box<dyn Kernel>, OpError> {
-    Ok(Box::new(FnKernel(name, move |io: &mut Io<'_>| {
+pub fn unary(name: &'static str, node: &NodeView<'_>, isa: Isa, op: Unary) -> Result<Box<dyn Kernel>, OpError> {
+    Ok(Box::new(UnaryKernel { name, isa, op, height: image_height(node)? }))
+}
+
+struct UnaryKernel {
+    name: &'static str,
+    isa: Isa,
+    op: Unary,
+    /// Rows, if the output is an image.
+    height: Option<usize>,
+}
+
+impl Kernel for UnaryKernel {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
         let input = io.input(0)?.slice::<f32>()?;
         let output = io.outputs[0].slice::<f32>()?;
-        crate::ensure!(input.len() == output.len(), "a kernel was prepared for other shapes");
-        unary_f32(io.pool, isa, op, input, output);
+        ensure!(input.len() == output.len(), "a kernel was prepared for other shapes");
+        unary_f32(io.pool, self.isa, self.op, input, output);
         Ok(())
-    })))
+    }
+
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn bands(&self) -> Option<&dyn Bands> {
+        self.height.map(|_| self as &dyn Bands)
+    }
+}
+
+impl Bands for UnaryKernel {
+    fn window(&self) -> RowWindow {
+        RowWindow::pointwise(self.height.unwrap_or(0))
+    }
+
+    fn run_rows(&self, io: &mut Io<'_>, _: Range<usize>) -> Result<(), OpError> {
+        self.run(io)
+    }
+}
+
+/// Rows of output 0, if it is one image.
+fn image_height(node: &NodeView<'_>) -> Result<Option<usize>, OpError> {
+    Ok(match node.output(0)?.shape[..] {
+        [1, height, _, _] => Some(height),
+        _ => None,
+    })
 }
 
 /// out = clamp(op(input 0, input 1)), in float32, with broadcasting.
@@ -37,21 +76,120 @@ pub fn binary(
     op: Binary,
     range: (f32, f32),
 ) -> Result<Box<dyn Kernel>, OpError> {
-    let walk = Broadcast::<2>::of(node)?;
-    let tiles = Tiles::new(&walk);
-    Ok(Box::new(FnKernel(name, move |io: &mut Io<'_>| {
-        let (a, b) = (io.input(0)?.slice::<f32>()?, io.input(1)?.slice::<f32>()?);
-        let output = io.outputs[0].slice::<f32>()?;
-        walk.check([a.len(), b.len()], output.len())?;
-        let pool = io.pool;
+    let zip = Zip { isa, op, range };
+    Ok(Box::new(BinaryKernel { name, zip, whole: Tiled::new(Broadcast::of(node)?), rows: ImageRows::new(node)? }))
+}
+
+/// A broadcasting loop, planned.
+struct Tiled {
+    walk: Broadcast<2>,
+    tiles: Tiles<2>,
+}
+
+impl Tiled {
+    fn new(walk: Broadcast<2>) -> Tiled {
+        Tiled { tiles: Tiles::new(&walk), walk }
+    }
+}
+
+/// What is done to a pair of numbers.
+#[derive(Clone, Copy)]
+struct Zip {
+    isa: Isa,
+    op: Binary,
+    range: (f32, f32),
+}
+
+impl Zip {
+    fn run(self, pool: &ThreadPool, tiled: &Tiled, a: &[f32], b: &[f32], out: &mut [f32]) -> Result<(), OpError> {
+        tiled.walk.check([a.len(), b.len()], out.len())?;
+        let tiles = &tiled.tiles;
         tiles.for_each_run(|first, [at_a, at_b], count, [step_a, step_b]| {
             let a = RowsF32 { data: &a[at_a..], len: tiles.inputs[0], step: step_a };
             let b = RowsF32 { data: &b[at_b..], len: tiles.inputs[1], step: step_b };
-            let out = &mut output[first * tiles.len..][..count * tiles.len];
-            binary_f32(pool, isa, op, count, a, b, out, range);
+            let out = &mut out[first * tiles.len..][..count * tiles.len];
+            binary_f32(pool, self.isa, self.op, count, a, b, out, self.range);
         });
         Ok(())
-    })))
+    }
+}
+
+/// An output that is one image, row by row.
+struct ImageRows {
+    height: usize,
+    /// Whether each operand has rows of its own, and how long they are.
+    operands: [(bool, usize); 2],
+    /// Elements of an output row.
+    len: usize,
+    row: Tiled,
+}
+
+impl ImageRows {
+    fn new(node: &NodeView<'_>) -> Result<Option<ImageRows>, OpError> {
+        let Some(height) = image_height(node)?.filter(|&height| height > 1) else { return Ok(None) };
+        let (a, b, out) = (&node.input(0)?.shape, &node.input(1)?.shape, &node.output(0)?.shape);
+        let one_row = |shape: &Shape| {
+            let mut row = shape.clone();
+            let cut = row.len() == 4 && row[1] > 1;
+            if cut {
+                row[1] = 1;
+            }
+            (cut, row)
+        };
+        let [(cut_a, a), (cut_b, b), (_, out)] = [a, b, out].map(one_row);
+        let row = Tiled::new(Broadcast::new(&out, [&a, &b])?);
+        let len = |shape: &Shape| shape.iter().product();
+        Ok(Some(ImageRows { height, operands: [(cut_a, len(&a)), (cut_b, len(&b))], len: row.walk.output_len(), row }))
+    }
+}
+
+struct BinaryKernel {
+    name: &'static str,
+    zip: Zip,
+    whole: Tiled,
+    rows: Option<ImageRows>,
+}
+
+impl Kernel for BinaryKernel {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        let (a, b) = (io.input(0)?.slice::<f32>()?, io.input(1)?.slice::<f32>()?);
+        self.zip.run(io.pool, &self.whole, a, b, io.outputs[0].slice::<f32>()?)
+    }
+
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn bands(&self) -> Option<&dyn Bands> {
+        self.rows.as_ref().map(|_| self as &dyn Bands)
+    }
+}
+
+impl Bands for BinaryKernel {
+    fn window(&self) -> RowWindow {
+        RowWindow::pointwise(self.rows.as_ref().map_or(0, |rows| rows.height))
+    }
+
+    fn is_image(&self, i: usize) -> bool {
+        self.rows.as_ref().is_some_and(|rows| rows.operands.get(i).is_some_and(|operand| operand.0))
+    }
+
+    fn run_rows(&self, io: &mut Io<'_>, range: Range<usize>) -> Result<(), OpError> {
+        let Some(rows) = &self.rows else { return self.run(io) };
+        let inputs = [io.input(0)?.slice::<f32>()?, io.input(1)?.slice::<f32>()?];
+        let out = io.outputs[0].slice::<f32>()?;
+        let given = |(cut, len): (bool, usize)| if cut { range.len() * len } else { len };
+        let fits = inputs.iter().zip(rows.operands).all(|(x, operand)| x.len() == given(operand));
+        ensure!(fits && out.len() == range.len() * rows.len, "a kernel was prepared for other shapes");
+        for (y, out) in out.chunks_exact_mut(rows.len.max(1)).enumerate() {
+            let part = |i: usize| match rows.operands[i] {
+                (true, len) => &inputs[i][y * len..][..len],
+                (false, _) => inputs[i],
+            };
+            self.zip.run(io.pool, &rows.row, part(0), part(1), out)?;
+        }
+        Ok(())
+    }
 }
 
 /// Whether inputs and the output are all of one byte per element, and input 0 is quantized.
@@ -69,7 +207,7 @@ pub fn table(name: &'static str, op: &dyn OpDef, node: &NodeView<'_>) -> Result<
     Ok(Box::new(FnKernel(name, move |io: &mut Io<'_>| {
         let input = io.input(0)?.bytes;
         let output = io.outputs[0].bytes();
-        crate::ensure!(input.len() == output.len(), "a kernel was prepared for other shapes");
+        ensure!(input.len() == output.len(), "a kernel was prepared for other shapes");
         lut_i8(io.pool, bytemuck::cast_slice(input), &table, bytemuck::cast_slice_mut(output));
         Ok(())
     })))

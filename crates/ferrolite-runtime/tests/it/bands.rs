@@ -87,6 +87,27 @@ impl Network {
     }
 }
 
+impl Network {
+    /// A function of every element.
+    fn elementwise(&mut self, x: TensorId, shape: [usize; 3], name: &str) -> TensorId {
+        let y = self.image(name.to_owned(), shape);
+        let c = shape[2];
+        match self.below(3) {
+            0 => self.b.node(BuiltinOperator::HARD_SWISH, 1, BuiltinOptions::NONE, &[Some(x)], &[y]),
+            1 => {
+                let factors = self.b.constant_f32(format!("{name}_factors"), &[c as i32], &vec![0.75; c]);
+                let options = BuiltinOptions::MulOptions(Box::default());
+                self.b.node(BuiltinOperator::MUL, 1, options, &[Some(factors), Some(x)], &[y])
+            }
+            _ => {
+                let options = BuiltinOptions::AddOptions(Box::default());
+                self.b.node(BuiltinOperator::ADD, 1, options, &[Some(x), Some(x)], &[y])
+            }
+        };
+        y
+    }
+}
+
 /// A chain of convolutions, and of every tensor what it is called.
 fn chain(seed: u64, ty: TensorType, also_output: bool) -> Model {
     let mut net = Network::new(seed, ty);
@@ -95,6 +116,9 @@ fn chain(seed: u64, ty: TensorType, also_output: bool) -> Model {
     for i in 0..2 + net.below(3) {
         let depthwise = net.below(2) == 0;
         (x, shape) = net.conv(x, shape, depthwise, &format!("t{i}"));
+        if ty == TensorType::Float32 {
+            x = net.elementwise(x, shape, &format!("e{i}"));
+        }
         if i == 0 && also_output {
             net.b.output(x);
         }
