@@ -57,8 +57,8 @@ fn plot_section(out: &mut String, report: &BenchReport, peaks: &Peaks) {
     out.push_str(
         "</figcaption></figure><p class=note>A dot is a step, its area the time that it takes. The flat parts are the peaks \
          of multiply-accumulates, the slopes the speed of reading from ranges of memory of this size, which caches hold \
-         or do not. No step can be above the roof of its numbers and of its bytes. Steps without multiply-accumulates \
-         are in the table only.</p></section>",
+         or do not. What a step reads may still be in a nearer cache, which lifts it a little above. Steps without \
+         multiply-accumulates are in the table only.</p></section>",
     );
 }
 
