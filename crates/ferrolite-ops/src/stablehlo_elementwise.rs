@@ -2,11 +2,12 @@
 
 use crate::common::cases;
 use crate::common::elementwise::check_type;
+use crate::common::node_case::NodeCase;
 use crate::common::number::Number;
 use crate::for_number;
 use crate::op::{Case, InferResult, Inferred, Kernel, NodeView, OpDef, OpId, reference};
 use crate::{OpError, ensure};
-use ferrolite_model::{BuiltinOperator, BuiltinOptions2, TensorType};
+use ferrolite_model::{BuiltinOperator, BuiltinOptions, BuiltinOptions2, TensorType};
 use smallvec::smallvec;
 use std::ops::RangeInclusive;
 
@@ -99,10 +100,16 @@ impl OpDef for Elementwise {
         let all = types.iter().flat_map(|&ty| shapes.map(|shape| (ty, shape)));
         let case = |(ty, shape): (TensorType, &[i32])| {
             let (name, spec) = (format!("{ty} {shape:?}"), (ty, shape, None));
-            cases::case2(name, self.op, &[spec, spec], &[spec], |_| match self.function {
-                Function::ShiftLeft => BuiltinOptions2::StablehloShiftLeftOptions(Default::default()),
-                _ => BuiltinOptions2::NONE,
-            })
+            if self.function == Function::ShiftLeft {
+                // Every number of bits below the width.
+                let count = shape.iter().product::<i32>() as usize;
+                let bits = |i: usize| [(i % ty.bits()) as u8, 0, 0, 0].into_iter().take(ty.bits() / 8);
+                let bytes: Vec<u8> = (0..count).flat_map(bits).collect();
+                let node = NodeCase::new().drawn(spec).constant(ty, shape, &bytes);
+                let node = node.options2(BuiltinOptions2::StablehloShiftLeftOptions(Default::default()));
+                return node.finish(name, self.op, BuiltinOptions::NONE, &[spec]);
+            }
+            cases::case2(name, self.op, &[spec, spec], &[spec], |_| BuiltinOptions2::NONE)
         };
         all.filter_map(case).collect()
     }

@@ -12,7 +12,9 @@ struct Graph(ModelBuilder);
 
 impl Graph {
     fn tensor(&mut self, ty: TensorType, shape: &[i32]) -> TensorId {
-        let id = self.0.tensor("t", ty, shape);
+        // Outputs are told apart by their names.
+        let name = format!("t{}", self.0.graph().tensors.len());
+        let id = self.0.tensor(name, ty, shape);
         self.quantized(id, ty)
     }
 
