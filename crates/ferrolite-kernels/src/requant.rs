@@ -116,7 +116,7 @@ impl Pair {
             return None;
         }
         // Steps are where m·x (for x < 0: m·|x|) is `center` modulo `period`; `error` is a bound of the rounding in brackets.
-        let (center, error) = ((1u64 << (30 + e)) - (1 << 30), (1 << 6) + (last * low >> 24) + 1);
+        let (center, error) = ((1u64 << (30 + e)) - (1 << 30), (1 << 6) + ((last * low) >> 24) + 1);
         if low != 0 && first_in(m, period, (center - error.min(center), center + error), last).is_some() {
             return None;
         }

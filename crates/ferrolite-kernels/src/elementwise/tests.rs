@@ -61,7 +61,7 @@ fn unary_operations() {
             (Unary::HardSwish, |x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0),
             (Unary::LeakyRelu(0.25), |x| if x > 0.0 { x } else { x * 0.25 }),
             (Unary::Silu, |x| x / (1.0 + (-x).exp())),
-            (Unary::GeluTanh, |x| 0.5 * x * (1.0 + (0.797_884_56 * (x + 0.044715 * x * x * x)).tanh())),
+            (Unary::GeluTanh, |x| 0.5 * x * (1.0 + (0.797_884_6 * (x + 0.044715 * x * x * x)).tanh())),
         ];
         for (op, f) in cases {
             for n in [0, 1, 7, 16, 33, x.len()] {

@@ -1,6 +1,6 @@
 //! The inner block of AVX-512 VNNI. The unsigned operand of `vpdpbusd` is the weights (plus 128), the signed one the
 //! activations as they are, so that these can be broadcast straight from memory.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, clippy::needless_range_loop)]
 // Every function is unsafe under one contract: AVX-512 with VNNI, addresses good for whole groups, a complete panel and tile.
 #![allow(unsafe_op_in_unsafe_fn)]
 
