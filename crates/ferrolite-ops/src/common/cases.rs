@@ -151,7 +151,7 @@ pub fn unary(op: BuiltinOperator, options: &BuiltinOptions, types: &[(TensorType
 }
 
 /// Pairs of shapes, with what they broadcast to.
-const BINARY_SHAPES: [[&[i32]; 3]; 11] = [
+const BINARY_SHAPES: [[&[i32]; 3]; 12] = [
     [&[2, 5, 7, 9], &[2, 5, 7, 9], &[2, 5, 7, 9]],
     [&[3, 4, 33], &[33], &[3, 4, 33]],
     [&[33], &[3, 4, 33], &[3, 4, 33]],
@@ -163,6 +163,7 @@ const BINARY_SHAPES: [[&[i32]; 3]; 11] = [
     [&[4, 1, 3, 1, 2], &[1, 5, 3, 2, 1], &[4, 5, 3, 2, 2]],
     [&[1, 40, 41, 32], &[1, 40, 41, 32], &[1, 40, 41, 32]],
     [&[3, 70, 256], &[1, 256], &[3, 70, 256]],
+    [&[1, 1, 6, 9], &[5, 6, 9], &[1, 5, 6, 9]],
 ];
 
 /// Cases of an operator with two inputs of one type.

@@ -128,6 +128,10 @@ impl ImageRows {
     fn new(node: &NodeView<'_>) -> Result<Option<ImageRows>, OpError> {
         let Some(height) = image_height(node)?.filter(|&height| height > 1) else { return Ok(None) };
         let (a, b, out) = (&node.input(0)?.shape, &node.input(1)?.shape, &node.output(0)?.shape);
+        // Of fewer dimensions, yet with rows: no image.
+        if [a, b].iter().any(|shape| shape.len() == 3 && shape[0] > 1) {
+            return Ok(None);
+        }
         let one_row = |shape: &Shape| {
             let mut row = shape.clone();
             let cut = row.len() == 4 && row[1] > 1;
