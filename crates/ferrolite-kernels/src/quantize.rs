@@ -39,21 +39,16 @@ unsafe fn to_bytes<V: I32v>(x: *const f32, out: *mut i8, n: usize, step: Step, f
         let (lo, hi) = (bound(least), bound(127));
         let (min, max) = (V::splat(least), V::splat(127));
         let near = (-1000..1000).contains(&zero);
-        let convert = |v: V::F| {
+        let whole = n / V::N * V::N;
+        for i in (0..n).step_by(V::N) {
+            let v = if i < whole { V::F::load(x.add(i)) } else { V::F::load_n(x.add(i), n - whole) };
             let v = match step {
                 Step::Divide => v.div(f),
                 Step::Symmetric | Step::Asymmetric => v.mul(f),
             };
             let q = round_away::<V>(v.max(lo).min(hi)).add(zeros);
-            if near { q } else { q.max(min).min(max) }
-        };
-        let whole = n / V::N * V::N;
-        for i in (0..whole).step_by(V::N) {
-            convert(V::F::load(x.add(i))).store_i8(out.add(i));
-        }
-        if whole < n {
-            let left = n - whole;
-            convert(V::F::load_n(x.add(whole), left)).store_i8_n(out.add(whole), left);
+            let q = if near { q } else { q.max(min).min(max) };
+            if i < whole { q.store_i8(out.add(i)) } else { q.store_i8_n(out.add(i), n - whole) }
         }
     }
 }

@@ -167,7 +167,9 @@ pub fn parse_npy(bytes: &[u8]) -> Result<Array, String> {
         bytes = to_row_major(&bytes, &shape, width);
     }
     if big_endian {
-        bytes.chunks_exact_mut(width).for_each(<[u8]>::reverse);
+        // The parts of a complex number are swapped each for itself.
+        let parts = if matches!(ty, TensorType::Complex64 | TensorType::Complex128) { 2 } else { 1 };
+        bytes.chunks_exact_mut(width / parts).for_each(<[u8]>::reverse);
     }
     if ty == TensorType::String {
         // Zeros at the end of a string pad it.
@@ -198,6 +200,8 @@ fn element_type(descr: &str) -> Option<(TensorType, usize, bool)> {
         "f2" => Float16,
         "f4" => Float32,
         "f8" => Float64,
+        "c8" => Complex64,
+        "c16" => Complex128,
         _ => return None,
     };
     matches!(order, "<" | ">" | "|" | "=").then_some((ty, ty.bits() / 8, order == ">"))
@@ -304,6 +308,9 @@ mod tests {
         let header = "{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3), }\n";
         let array = parse_npy(&with_header(header, &[0, 1, 0, 4, 0, 2, 0, 5, 0, 3, 0, 6])).unwrap();
         assert_eq!(array.to_f32().unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let header = "{'descr': '>c8', 'fortran_order': False, 'shape': (1,), }\n";
+        let array = parse_npy(&with_header(header, &[1, 2, 3, 4, 5, 6, 7, 8])).unwrap();
+        assert_eq!((array.ty, &array.bytes[..]), (TensorType::Complex64, &[4, 3, 2, 1, 8, 7, 6, 5][..]));
     }
 
     #[test]
