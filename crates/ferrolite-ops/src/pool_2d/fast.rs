@@ -17,8 +17,9 @@ pub const MAX: &[FastKernel] =
 
 fn supports(node: &NodeView<'_>) -> bool {
     let (Ok(input), Ok(w)) = (node.input(0), window(node)) else { return false };
-    // The integer kernel sums at most this many bytes.
-    let small = w.kernel.0.checked_mul(w.kernel.1).is_some_and(|taps| taps < 1 << 14);
+    // The integer kernel sums at most so many bytes.
+    let most = if input.ty == Float32 { 65_000 } else { 1 << 14 };
+    let small = w.kernel.0.checked_mul(w.kernel.1).is_some_and(|taps| taps < most);
     w.positions() > 0 && small && matches!(input.ty, Float32 | Int8 | UInt8)
 }
 
