@@ -80,7 +80,7 @@ fn main() {
         let t = best(|| dequantize_i8_f32(pool, isa, &bytes, 0.1, 3, black_box(&mut out)));
         line("dequantize", t, n as f64, "G/s");
         let b2 = bytes.clone();
-        let t = best(|| lut_i8(pool, &b2, &[3; 256], black_box(&mut bytes)));
+        let t = best(|| lut_8bit(pool, &b2, &[3; 256], black_box(&mut bytes)));
         line("lut", t, n as f64, "G/s");
         let (r, c) = (512, 700);
         let x = vec![1.0f32; r * c];
