@@ -18,6 +18,8 @@ const WEIGHTS_PER_ROWS: usize = 3;
 /// Bytes of multiply-adds below which another task is not worth handing to a thread: a microsecond or more of work, in which
 /// a kernel takes about as many bytes whatever their type.
 const TASK_BYTES: usize = 600_000;
+/// Addresses of a product so small that it goes without tasks and scratch.
+const FEW: usize = 16;
 
 /// The work of one product.
 pub(crate) struct Job {
@@ -95,6 +97,12 @@ pub(crate) fn drive<T: Pod>(pool: &ThreadPool, job: &Job, rows: &dyn Rows<T>, bl
     // Bytes are multiplied so fast that it would cost to find their rows more often.
     let small = a_bytes <= ROWS_STAY_BYTES && size_of::<T>() > 1;
     let group = (if small { SMALL_GROUP_BYTES } else { GROUP_BYTES } / job.panel_bytes.max(1)).max(1);
+    if blocks == 1 && tasks == 1 && job.panels <= group && job.taps * job.m <= FEW && rows.patch_len(job.m) == 0 {
+        let mut ptrs = [0; FEW];
+        let ptrs = &mut ptrs[..job.taps * job.m];
+        rows.fill(0, job.m, ptrs, &mut []);
+        return block(Block { row: 0, mr: job.m, ahead: ptrs[0], ptrs, panels: 0..job.panels, soon: 0..0 });
+    }
     let patch_len = rows.patch_len(job.mr);
     pool.run(row_tasks * col_tasks, &|task| {
         let mine = chunk(blocks, row_tasks, task / col_tasks);
