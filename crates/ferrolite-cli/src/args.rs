@@ -2,8 +2,10 @@
 
 use clap::ValueEnum;
 use clap::{Args, Parser, Subcommand};
+use ferrolite::images::Normalization;
 use ferrolite::inputs::Source;
-use ferrolite::quantize::Mode;
+use ferrolite::quantize::{Method, Mode};
+use ferrolite::{TensorType, samples::Samples};
 use std::path::PathBuf;
 
 /// TensorFlow Lite in Rust: train small networks, quantize them with evidence, run them fast and safely.
@@ -101,17 +103,57 @@ pub struct RunArgs {
     /// Write each output as .npy into this folder.
     #[arg(long, short, value_name = "DIR")]
     pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub pictures: Pictures,
+    /// Seed of random inputs.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub how: How,
+}
+
+/// How bytes of pictures become numbers.
+#[derive(Args)]
+pub struct Pictures {
     /// Subtracted from the bytes of a picture; one number, or one per channel.
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
     pub mean: Vec<f32>,
     /// Divides them afterwards; one number, or one per channel.
     #[arg(long, value_delimiter = ',')]
     pub std: Vec<f32>,
-    /// Seed of random inputs.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+}
+
+impl Pictures {
+    /// What was given, if anything was.
+    pub fn normalization(&self) -> Option<Normalization> {
+        let or = |given: &[f32], default: f32| if given.is_empty() { vec![default] } else { given.to_vec() };
+        let is_given = !self.mean.is_empty() || !self.std.is_empty();
+        is_given.then(|| Normalization { mean: or(&self.mean, 0.0), std: or(&self.std, 1.0) })
+    }
+}
+
+/// Samples of a model's inputs.
+#[derive(Args)]
+pub struct Data {
+    /// Samples: a .npy or .npz file whose first dimension counts them, or a folder of pictures or .npy files; for the
+    /// inputs in order, or by name as NAME=FILE; may be repeated.
+    #[arg(long, short, value_name = "[NAME=]FILE")]
+    pub data: Vec<Source>,
+    /// Take at most so many samples, evenly spread over all.
+    #[arg(long, value_name = "COUNT")]
+    pub samples: Option<usize>,
     #[command(flatten)]
-    pub how: How,
+    pub pictures: Pictures,
+}
+
+impl Data {
+    pub fn open(&self, model: &ferrolite::Model) -> Result<Samples, ferrolite::Error> {
+        let samples = Samples::open(model, &self.data, self.pictures.normalization().as_ref())?;
+        Ok(match self.samples {
+            Some(count) => samples.spread(count),
+            None => samples,
+        })
+    }
 }
 
 /// Measure how fast a model runs on random inputs.
@@ -183,9 +225,14 @@ impl How {
   ferrolite quantize model.tflite -o small.tflite --mode dynamic
   ferrolite quantize model.tflite -o half.tflite --mode float16
   ferrolite quantize model.tflite -o int8.tflite --mode int8 --data samples.npy
+  ferrolite quantize model.tflite -o int8.tflite --mode int8 --data photos/ --mean 127.5 --std 127.5 --samples 200
+  ferrolite quantize model.tflite -o int8.tflite --mode int8 --data ids=ids.npy --data mask=mask.npy
+  ferrolite quantize model.tflite -o mcu.tflite --mode int8-only --io-type uint8 --data samples.npz
+  ferrolite quantize model.tflite -o int8.tflite --mode int8 --data samples.npy --calibration mse
 
 The first dimension of each array of samples counts them: [100, 28, 28, 1] holds 100 samples of an input [1, 28, 28, 1].
-A hundred samples that look like real inputs are enough.")]
+A hundred samples that look like real inputs, prepared as the model takes them, are enough. docs/quantization.md tells
+which mode and which calibration to take.")]
 pub struct QuantizeArgs {
     /// A float .tflite file.
     pub model: PathBuf,
@@ -195,9 +242,25 @@ pub struct QuantizeArgs {
     /// How.
     #[arg(long, short, value_enum)]
     pub mode: QuantizeMode,
-    /// Samples of an input as .npy, one file per input in the model's order; for int8, int8-only and int16x8.
-    #[arg(long, short, value_name = "FILE")]
-    pub data: Vec<PathBuf>,
+    /// What int8, int8-only and int16x8 measure ranges on.
+    #[command(flatten)]
+    pub data: Data,
+    /// How ranges come from samples: min-max, moving-average, percentile, percentile=99.9, entropy or mse.
+    #[arg(long, value_name = "METHOD", default_value = "min-max")]
+    pub calibration: Method,
+    /// Type of float inputs and outputs in the result: float32, int8, uint8 or int16; by default int8 for int8-only,
+    /// float32 for the others.
+    #[arg(long, value_name = "TYPE", value_parser = io_type)]
+    pub io_type: Option<TensorType>,
+    /// Threads for measuring.
+    #[arg(long, short, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: u16,
+}
+
+fn io_type(text: &str) -> Result<TensorType, String> {
+    use TensorType::{Float32, Int8, Int16, UInt8};
+    let found = [Float32, Int8, UInt8, Int16].into_iter().find(|ty| ty.to_string() == text);
+    found.ok_or_else(|| "it is one of float32, int8, uint8, int16".to_owned())
 }
 
 /// Modes of quantization.

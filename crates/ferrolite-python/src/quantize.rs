@@ -4,7 +4,7 @@ use crate::array;
 use crate::dtype;
 use crate::error::value_error;
 use crate::wrapper::InterpreterWrapper;
-use ferrolite::quantize::{self as engine, Calibration, Mode};
+use ferrolite::quantize::{self as engine, Calibration, Method, Mode};
 use ferrolite::{Options, TensorType};
 use numpy::{PyArrayDescr, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyRuntimeError, PyUserWarning, PyValueError};
@@ -26,7 +26,9 @@ enum State {
 #[pymethods]
 impl Calibrator {
     #[new]
-    fn new(py: Python<'_>, wrapper: &InterpreterWrapper, threads: usize) -> PyResult<Self> {
+    fn new(py: Python<'_>, wrapper: &InterpreterWrapper, threads: usize, method: &str) -> PyResult<Self> {
+        let method: Method =
+            method.parse().map_err(|e| PyValueError::new_err(format!("calibration method {method:?}: {e}")))?;
         let model = Arc::clone(&wrapper.model);
         let options = Options { threads, ..Options::default() };
         let started = py.detach(|| engine::Calibrator::with_options(Arc::clone(&model), options));
@@ -34,7 +36,7 @@ impl Calibrator {
         let size = |d: &i32| usize::try_from(*d).unwrap_or(1);
         let shapes = tensors().map(|t| t.shape.iter().map(size).collect()).collect();
         let types = tensors().map(|t| t.ty).collect();
-        let engine = Box::new(started.map_err(value_error)?);
+        let engine = Box::new(started.map_err(value_error)?.method(method));
         Ok(Calibrator(Mutex::new(State::Running { engine, shapes, types })))
     }
 

@@ -21,11 +21,14 @@ mod calibrate;
 mod decide;
 mod error;
 mod graph;
+mod histogram;
+mod method;
 mod params;
 mod plan;
 
-pub use calibrate::{Calibration, Calibrator};
+pub use calibrate::{Calibration, Calibrator, Findings, Stretch};
 pub use error::{QuantizeError, Refusal};
+pub use method::Method;
 pub use params::Params;
 pub use plan::{Decision, Form, GraphPlan, NodePlan, QuantPlan};
 

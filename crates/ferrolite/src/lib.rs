@@ -19,7 +19,7 @@
 //! | reading, writing and building models | [`Model`], [`ModelBuilder`] |
 //! | running them | [`Interpreter`], [`Runner`], [`Options`], [`Limits`] |
 //! | operators of one's own | [`ops`], [`Catalog::with`] |
-//! | inputs and outputs | [`inputs`], [`outputs`], [`images`], [`labels`], [`Array`], [`encoding`] |
+//! | inputs and outputs | [`inputs`], [`samples`], [`outputs`], [`images`], [`labels`], [`Array`], [`encoding`] |
 //! | training | [`train`] |
 //! | quantizing | [`mod@quantize`] |
 //! | everything at once | [`quickstart`], [`report`] |
@@ -49,6 +49,7 @@ pub mod quickstart;
 pub mod report;
 pub mod roofline;
 mod runner;
+pub mod samples;
 pub mod train;
 
 pub use array::Array;

@@ -125,6 +125,45 @@ fn quantize_writes_smaller_models() {
 }
 
 #[test]
+fn quantize_takes_folders_and_names_and_says_what_is_wrong_with_them() {
+    let scratch = Scratch::new("calibrate");
+    std::fs::create_dir_all(scratch.path("photos")).unwrap();
+    std::fs::create_dir_all(scratch.path("empty")).unwrap();
+    for i in 0..4u8 {
+        let png = images::grey_png(&[i * 60; 20 * 10], 20, 10).unwrap();
+        std::fs::write(scratch.path(&format!("photos/{i}.png")), png).unwrap();
+    }
+    for method in ["min-max", "moving-average", "percentile", "percentile=99", "entropy", "mse"] {
+        let quantize = ["quantize", "m.tflite", "-o", "q.tflite", "--mode", "int8", "--data", "photos"];
+        scratch.ok(&[&quantize[..], &["--calibration", method, "--samples", "3"]].concat());
+    }
+    let uint8 = ["quantize", "m.tflite", "-o", "u.tflite", "--mode", "int8-only", "--io-type", "uint8"];
+    scratch.ok(&[&uint8[..], &["--data", "image=photos"]].concat());
+    has(&scratch.ok(&["run", "u.tflite"]), &["uint8 [1, 8, 8, 1]", "uint8 [1, 3]"]);
+
+    let npy = |name: &str, array: &Array| array::write_npy(&scratch.path(name), array).unwrap();
+    npy("shape.npy", &Array::from_f32(&[4, 1, 64], &[0.5; 256]));
+    npy("nan.npy", &Array::from_f32(&[2, 8, 8, 1], &[f32::NAN; 128]));
+    npy("none.npy", &Array::from_f32(&[0, 8, 8, 1], &[]));
+    npy("bytes.npy", &Array { ty: ferrolite::TensorType::UInt8, shape: vec![1, 8, 8, 1], bytes: vec![9; 64] });
+    for (model, data, parts) in [
+        ("m.tflite", "shape.npy", ["[4, 1, 64]", "[samples, 8, 8, 1]"]),
+        ("m.tflite", "nan.npy", ["sample 0", "NaN"]),
+        ("m.tflite", "none.npy", ["no samples", "help:"]),
+        ("m.tflite", "bytes.npy", ["uint8", "float32"]),
+        ("m.tflite", "empty", ["empty: ", "neither pictures"]),
+        ("m.tflite", "other=photos", ["\"other\"", "image"]),
+        ("m.tflite", "missing.npz", ["missing.npz", "right path"]),
+        ("u.tflite", "photos", ["quantized already", "uint8"]),
+    ] {
+        has(&scratch.fails(1, &["quantize", model, "-o", "n.tflite", "--mode", "int8", "--data", data]), &parts);
+        assert!(!scratch.path("n.tflite").exists(), "{data}");
+    }
+    let unknown = ["quantize", "m.tflite", "-o", "n.tflite", "--mode", "int8", "--calibration", "best"];
+    has(&scratch.fails(2, &unknown), &["min-max", "entropy"]);
+}
+
+#[test]
 fn train_linear_learns_and_plots() {
     let scratch = Scratch::new("linear");
     let text = scratch.ok(&["train", "linear", "--out", "line"]);

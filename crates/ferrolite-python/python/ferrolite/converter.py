@@ -108,6 +108,8 @@ class TFLiteConverter:
         ``supported_types = [np.float16]``.
       inference_input_type: Type of the model's float inputs afterwards: float32, or int8, uint8, int16.
       inference_output_type: The same of its outputs.
+      calibration_method: How ranges come from the samples: "min-max" as in TensorFlow, "moving-average", "percentile",
+        "percentile=99.9", "entropy" or "mse"; see docs/quantization.md.
       progress: Show the progress of calibration on stderr.
     """
 
@@ -122,6 +124,7 @@ class TFLiteConverter:
     experimental_new_quantizer: bool
     experimental_enable_resource_variables: bool
     serialize_debug_metadata: bool
+    calibration_method: str
     progress: bool
     _experimental_disable_per_channel: bool
     _interpreter: Interpreter
@@ -164,6 +167,7 @@ class TFLiteConverter:
         converter.experimental_enable_resource_variables = True
         converter.serialize_debug_metadata = False
         converter._experimental_disable_per_channel = False
+        converter.calibration_method = "min-max"
         converter.progress = False
         if hasattr(model, "export"):
             model = model.export()
@@ -253,7 +257,7 @@ class TFLiteConverter:
         samples = generator() if callable(generator) else generator
         details = self._interpreter.get_input_details()
         definitions = self._interpreter._get_full_signature_list()
-        calibrator = _ferrolite.Calibrator(wrapper, os.cpu_count() or 1)
+        calibrator = _ferrolite.Calibrator(wrapper, os.cpu_count() or 1, self.calibration_method)
         for sample in self._with_progress(samples):
             calibrator.feed(_in_order(sample, details, definitions))
         return calibrator

@@ -30,6 +30,10 @@ pub(crate) fn decide(
                     return Err(QuantizeError::NeedsCalibration { mode: options.mode.name() });
                 };
                 calibration.check(subgraph)?;
+                let method = calibration.method();
+                if method.is_for_8_bits() && options.mode == Mode::Int16x8 {
+                    return Err(QuantizeError::Method { method, mode: options.mode.name() });
+                }
                 integer::decide(&graph, options, calibration, catalog)?
             }
         });
@@ -47,11 +51,12 @@ pub(crate) fn decide(
 
 /// Why a plan changes nothing.
 fn nothing(model: &Model, options: &Options, refusals: &[Refusal]) -> String {
-    let nodes: usize = model.subgraphs.iter().map(|graph| graph.nodes.len()).sum();
+    if let Some(why) = crate::graph::without_floats(model) {
+        return why;
+    }
     match refusals.first() {
-        None if nodes == 0 => "the model has no nodes".into(),
         None if options.mode == Mode::Float16 => "the model has no float32 constants".into(),
-        None => "no node computes with floats; is the model quantized already?".into(),
+        None => "no node of it can be quantized".into(),
         Some(first) => format!("all {} float nodes stay as they are, the first one: {first}", refusals.len()),
     }
 }

@@ -1,5 +1,6 @@
 //! Quantization of small networks, built here, from decisions to numbers.
 
+mod calibration;
 mod integer;
 mod io;
 mod weights;
@@ -7,7 +8,7 @@ mod weights;
 use ferrolite_model::{
     BuiltinOperator, BuiltinOptions, Model, ModelBuilder, Subgraph, Tensor, TensorId, TensorType, schema,
 };
-use ferrolite_quantize::{Calibration, Calibrator, Mode, Options, quantize};
+use ferrolite_quantize::{Calibration, Calibrator, Method, Mode, Options, quantize};
 use ferrolite_runtime::Interpreter;
 use std::sync::Arc;
 
@@ -172,7 +173,11 @@ fn sample(model: &Model, random: &mut Random) -> Vec<Vec<f32>> {
 }
 
 fn calibrate(model: &Arc<Model>) -> Calibration {
-    let mut calibrator = Calibrator::new(model.clone()).unwrap();
+    calibrate_by(model, Method::MinMax)
+}
+
+fn calibrate_by(model: &Arc<Model>, method: Method) -> Calibration {
+    let mut calibrator = Calibrator::new(model.clone()).unwrap().method(method);
     let mut random = Random::new(99);
     for _ in 0..200 {
         let inputs = sample(model, &mut random);

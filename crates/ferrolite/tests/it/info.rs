@@ -30,7 +30,8 @@ fn counts_of_a_float_network() {
 fn quantization_is_put_into_words() {
     let model = network();
     let samples = Array::from_f32(&[4, 36], &(0..144).map(|i| (i % 7) as f32 / 7.0).collect::<Vec<_>>());
-    let calibration = quantize::calibrate(&model, &[samples], &mut |_, _| {}).unwrap();
+    let samples = ferrolite::samples::Samples::from_arrays(&model, &[samples]).unwrap();
+    let calibration = quantize::calibrate(&model, &samples, quantize::Method::MinMax, 1, &mut |_, _| {}).unwrap();
     for (mode, words) in [
         (Mode::DynamicRange, "int8 weights, float32 activations (dynamic range)"),
         (Mode::Float16, "float16 weights, float32 activations"),
