@@ -229,10 +229,14 @@ impl How {
   ferrolite quantize model.tflite -o int8.tflite --mode int8 --data ids=ids.npy --data mask=mask.npy
   ferrolite quantize model.tflite -o mcu.tflite --mode int8-only --io-type uint8 --data samples.npz
   ferrolite quantize model.tflite -o int8.tflite --mode int8 --data samples.npy --calibration mse
+  ferrolite quantize model.tflite -o int4.tflite --mode dynamic --weights int4
+  ferrolite quantize model.tflite -o mixed.tflite --mode int8 --recipe mixed.json --data samples.npy
+    where mixed.json holds [{\"operators\": [\"FULLY_CONNECTED\"], \"scheme\": \"int16x8\"},
+                            {\"tensors\": \"^logits$\", \"scheme\": \"float\"}]
 
 The first dimension of each array of samples counts them: [100, 28, 28, 1] holds 100 samples of an input [1, 28, 28, 1].
 A hundred samples that look like real inputs, prepared as the model takes them, are enough. docs/quantization.md tells
-which mode and which calibration to take.")]
+which mode and which calibration to take, and what a recipe may say.")]
 pub struct QuantizeArgs {
     /// A float .tflite file.
     pub model: PathBuf,
@@ -240,8 +244,14 @@ pub struct QuantizeArgs {
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
     /// How.
-    #[arg(long, short, value_enum)]
+    #[arg(long, short, value_enum, required_unless_present = "recipe", default_value = "float")]
     pub mode: QuantizeMode,
+    /// Rules for mixed precision, a JSON file: exceptions from the mode.
+    #[arg(long, value_name = "FILE")]
+    pub recipe: Option<PathBuf>,
+    /// Type of weights; int4 for CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED and EMBEDDING_LOOKUP, int8 for the others.
+    #[arg(long, value_enum, default_value = "int8")]
+    pub weights: WeightType,
     /// What int8, int8-only and int16x8 measure ranges on.
     #[command(flatten)]
     pub data: Data,
@@ -263,11 +273,24 @@ fn io_type(text: &str) -> Result<TensorType, String> {
     found.ok_or_else(|| "it is one of float32, int8, uint8, int16".to_owned())
 }
 
+/// Types of weights.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub enum WeightType {
+    /// One byte.
+    Int8,
+    /// Half a byte.
+    Int4,
+}
+
 /// Modes of quantization.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 pub enum QuantizeMode {
+    /// As it is, but for the rules of a recipe.
+    Float,
     /// int8 weights; activations stay float and are quantized while running. A quarter of the size.
     Dynamic,
+    /// Weights stored as integers, computed with as floats. A quarter of the size, or an eighth with int4.
+    WeightOnly,
     /// Weights as float16. Half of the size.
     Float16,
     /// int8 weights and activations; float input and output, and float where int8 is not possible.
@@ -281,6 +304,8 @@ pub enum QuantizeMode {
 impl From<QuantizeMode> for Mode {
     fn from(mode: QuantizeMode) -> Mode {
         match mode {
+            QuantizeMode::Float => Mode::Float,
+            QuantizeMode::WeightOnly => Mode::WeightOnly,
             QuantizeMode::Dynamic => Mode::DynamicRange,
             QuantizeMode::Float16 => Mode::Float16,
             QuantizeMode::Int8 => Mode::Int8,

@@ -74,7 +74,8 @@ impl Calibrator {
 
 /// Quantizes a model and returns the file's bytes.
 #[pyfunction]
-#[pyo3(signature = (wrapper, mode, input_type, output_type, per_channel, calibrator))]
+#[pyo3(signature = (wrapper, mode, input_type, output_type, per_channel, weight_bits, recipe, calibrator))]
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn quantize<'py>(
     py: Python<'py>,
     wrapper: &InterpreterWrapper,
@@ -82,9 +83,12 @@ pub(crate) fn quantize<'py>(
     input_type: Option<Bound<'py, PyArrayDescr>>,
     output_type: Option<Bound<'py, PyArrayDescr>>,
     per_channel: bool,
+    weight_bits: u8,
+    recipe: &str,
     calibrator: Option<&Calibrator>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let modes = [Mode::DynamicRange, Mode::Float16, Mode::Int8, Mode::Int8Only, Mode::Int16x8];
+    let modes =
+        [Mode::Float, Mode::WeightOnly, Mode::DynamicRange, Mode::Float16, Mode::Int8, Mode::Int8Only, Mode::Int16x8];
     let found = modes.into_iter().find(|m| m.name() == mode);
     let mode = found.ok_or_else(|| PyValueError::new_err(format!("there is no mode {mode:?}")))?;
     let ty = |descr: &Bound<'py, PyArrayDescr>| dtype::tensor_type(descr);
@@ -92,6 +96,8 @@ pub(crate) fn quantize<'py>(
         input_type: input_type.as_ref().and_then(ty),
         output_type: output_type.as_ref().and_then(ty),
         per_channel,
+        weight_bits,
+        rules: ferrolite::recipe::parse(recipe).map_err(|e| PyValueError::new_err(format!("recipe: {e}")))?,
         ..engine::Options::new(mode)
     };
     let calibration = calibrator.map(|c| {

@@ -84,6 +84,16 @@ def test_calibration_methods(network, method):
         c.convert()
 
 
+def test_recipe(network):
+    c = converter(network, lists, optimize=False)
+    c.recipe = [{"operators": ["CONV_2D"], "scheme": "int8"}]
+    want, got = (tflite.Model(m)(SAMPLES[:, 0]) for m in (network, c.convert()))
+    assert 0 < np.abs(want - got).max() < 0.05
+    c.recipe = [{"scheme": "int9"}]
+    with pytest.raises(ValueError, match="recipe: rule 0: there is no scheme"):
+        c.convert()
+
+
 def test_contradictions(network):
     with pytest.raises(ValueError) as e:
         converter(network, ops=INT8).convert()

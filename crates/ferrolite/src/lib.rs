@@ -21,7 +21,7 @@
 //! | operators of one's own | [`ops`], [`Catalog::with`] |
 //! | inputs and outputs | [`inputs`], [`samples`], [`outputs`], [`images`], [`labels`], [`Array`], [`encoding`] |
 //! | training | [`train`] |
-//! | quantizing | [`mod@quantize`] |
+//! | quantizing | [`mod@quantize`], [`recipe`] |
 //! | everything at once | [`quickstart`], [`report`] |
 //! | facts and speed | [`info`], [`mod@bench`], [`roofline`], [`evaluate`] |
 //!
@@ -46,6 +46,7 @@ pub mod metadata;
 pub mod outputs;
 pub mod quantize;
 pub mod quickstart;
+pub mod recipe;
 pub mod report;
 pub mod roofline;
 mod runner;

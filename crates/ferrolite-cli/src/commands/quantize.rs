@@ -1,9 +1,9 @@
 use super::{me, print};
-use crate::args::QuantizeArgs;
+use crate::args::{QuantizeArgs, WeightType};
 use crate::format;
 use crate::progress::Progress;
 use ferrolite::quantize::{self, Calibration, Mode, Options};
-use ferrolite::{Error, Model, files};
+use ferrolite::{Error, Model, files, recipe};
 
 /// Tensors of a kind that are told of.
 const SHOWN: usize = 3;
@@ -11,21 +11,30 @@ const SHOWN: usize = 3;
 pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
     let model = files::read_model(&args.model)?;
     let mode = Mode::from(args.mode);
-    let has_data = !args.data.data.is_empty();
-    let calibration = match mode.activation_type() {
-        None if has_data => {
+    let rules = args.recipe.as_ref().map_or(Ok(Vec::new()), |path| recipe::read(path))?;
+    for i in recipe::unmatched(&rules, &model) {
+        eprintln!("note: rule {i} of the recipe matches no node");
+    }
+    let options = Options {
+        input_type: args.io_type,
+        output_type: args.io_type,
+        weight_bits: if args.weights == WeightType::Int4 { 4 } else { 8 },
+        rules,
+        ..Options::new(mode)
+    };
+    let calibration = match (options.needs_calibration(), args.data.data.is_empty()) {
+        (false, false) => {
             return Err(Error::usage(format!("the mode {} measures nothing: leave --data out", mode.name())));
         }
-        None => None,
-        Some(_) if !has_data => {
+        (false, true) => None,
+        (true, true) => {
             return Err(Error::usage_with_help(
                 format!("the mode {} has to see which values occur", mode.name()),
                 "give about 100 samples of each input with --data samples.npy, or use --mode dynamic",
             ));
         }
-        Some(_) => Some(calibrate(&model, args)?),
+        (true, false) => Some(calibrate(&model, args)?),
     };
-    let options = Options { input_type: args.io_type, output_type: args.io_type, ..Options::new(mode) };
     let small = quantize::quantize(&model, &options, calibration.as_ref())?;
     let bytes = small.to_bytes()?;
     files::write(&args.output, &bytes)?;

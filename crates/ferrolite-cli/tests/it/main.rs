@@ -159,6 +159,20 @@ fn quantize_takes_folders_and_names_and_says_what_is_wrong_with_them() {
         has(&scratch.fails(1, &["quantize", model, "-o", "n.tflite", "--mode", "int8", "--data", data]), &parts);
         assert!(!scratch.path("n.tflite").exists(), "{data}");
     }
+    for mode in ["dynamic", "weight-only"] {
+        let m = ["quantize", "m.tflite", "-o", "w.tflite", "--mode", mode, "--weights", "int4"];
+        has(&scratch.fails(1, &m), &["nothing to quantize", "fewer than 1024"]);
+    }
+    std::fs::write(
+        scratch.path("mixed.json"),
+        r#"[{"operators": ["CONV_2D"], "scheme": "int8"}, {"tensors": "zz", "scheme": "float"}]"#,
+    )
+    .unwrap();
+    let mixed = ["quantize", "m.tflite", "-o", "mixed.tflite", "--recipe", "mixed.json"];
+    has(&scratch.fails(1, &mixed), &["note: rule 1", "--data"]);
+    scratch.ok(&[&mixed[..], &["--data", "photos"]].concat());
+    has(&scratch.ok(&["info", "mixed.tflite"]), &["QUANTIZE", "DEQUANTIZE"]);
+    has(&scratch.fails(2, &mixed[..4]), &["--mode"]);
     let unknown = ["quantize", "m.tflite", "-o", "n.tflite", "--mode", "int8", "--calibration", "best"];
     has(&scratch.fails(2, &unknown), &["min-max", "entropy"]);
 }

@@ -122,6 +122,8 @@ def quantize(
     input_type: np.dtype | None,
     output_type: np.dtype | None,
     per_channel: bool,
+    weight_bits: int,
+    recipe: str,
     calibrator: Calibrator | None,
 ) -> bytes: ...
 def info(wrapper: InterpreterWrapper) -> str: ...

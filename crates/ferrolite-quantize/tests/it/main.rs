@@ -3,6 +3,7 @@
 mod calibration;
 mod integer;
 mod io;
+mod mixed;
 mod weights;
 
 use ferrolite_model::{
