@@ -249,7 +249,7 @@ pub struct QuantizeArgs {
     /// Rules for mixed precision, a JSON file: exceptions from the mode.
     #[arg(long, value_name = "FILE")]
     pub recipe: Option<PathBuf>,
-    /// Type of weights; int4 for CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED and EMBEDDING_LOOKUP, int8 for the others.
+    /// Type of weights; int4 for CONV_2D, FULLY_CONNECTED and EMBEDDING_LOOKUP, int8 for the others.
     #[arg(long, value_enum, default_value = "int8")]
     pub weights: WeightType,
     /// What int8, int8-only and int16x8 measure ranges on.

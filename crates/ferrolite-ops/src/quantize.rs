@@ -29,7 +29,7 @@ pub struct WeightRule {
     pub axis: usize,
     /// Which activation input the bias scale is made from.
     pub activation: usize,
-    /// There are kernels for int4 weights, with float and integer activations, wherever there are for int8.
+    /// There are kernels for int4 weights here and in LiteRT, with float and integer activations alike.
     pub int4: bool,
 }
 

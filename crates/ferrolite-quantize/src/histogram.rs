@@ -160,6 +160,20 @@ impl Histogram {
         divergence
     }
 
+    /// How many values there are in each of `count` equal parts of a range.
+    pub(crate) fn bars(&self, low: f64, high: f64, count: usize) -> Vec<u64> {
+        let mut bars = vec![0; count];
+        let mut add = |value: f64, n: u64| {
+            let part = if high > low { (value - low) / (high - low) } else { 0.0 };
+            bars[((part * count as f64).max(0.0) as usize).min(count - 1)] += n;
+        };
+        for (i, &n) in self.counts.iter().enumerate().filter(|(_, n)| **n > 0) {
+            add(self.edge(i) + f64::from(self.width) / 2.0, n);
+        }
+        add(0.0, self.zeros);
+        bars
+    }
+
     /// The part of all values that lies outside of a range.
     pub(crate) fn outside(&self, low: f64, high: f64) -> f64 {
         let (from, to) = (self.bin_above(low).saturating_sub(1), self.bin_above(high));

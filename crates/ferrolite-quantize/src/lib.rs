@@ -21,6 +21,7 @@
 
 mod apply;
 mod calibrate;
+mod compare;
 mod decide;
 mod error;
 mod graph;
@@ -31,6 +32,7 @@ mod plan;
 mod recipe;
 
 pub use calibrate::{Calibration, Calibrator, Findings, Stretch};
+pub use compare::{BARS, Comparer, ErrorSums, LayerCost, TensorError};
 pub use error::{QuantizeError, Refusal};
 pub use method::Method;
 pub use params::Params;

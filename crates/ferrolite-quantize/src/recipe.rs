@@ -32,6 +32,11 @@ impl Scheme {
         ("int16x8", Scheme::Int16x8),
     ];
 
+    /// Its name in recipes.
+    pub fn name(self) -> &'static str {
+        Scheme::ALL.into_iter().find(|(_, scheme)| *scheme == self).map_or("", |(name, _)| name)
+    }
+
     /// Type of the activations, where they are integers.
     pub fn activation_type(self) -> Option<TensorType> {
         match self {

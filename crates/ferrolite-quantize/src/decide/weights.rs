@@ -63,7 +63,6 @@ fn integer_weights(
     }
     let axis = weight_axis(graph, node, weights, options, hybrid);
     let (Some(values), Some(channels)) = (graph.finite_constant(id), graph.channels(id, axis)) else { return Ok(()) };
-    // DEQUANTIZE has one scale for int4.
     let ty = weight_type(weights, ty);
     let stored = Weights { ty, axis, scales: weight_scales(&values?, channels, ty) };
     (planned.decision, planned.inputs[weights.input]) = match hybrid {

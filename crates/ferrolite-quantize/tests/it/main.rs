@@ -1,6 +1,7 @@
 //! Quantization of small networks, built here, from decisions to numbers.
 
 mod calibration;
+mod compare;
 mod integer;
 mod io;
 mod mixed;
