@@ -16,6 +16,8 @@ use std::path::PathBuf;
   ferrolite info model.tflite                  what is in a model
   ferrolite run model.tflite --input cat.png --labels labels.txt
   ferrolite bench model.tflite --threads 2 --profile
+  ferrolite quantize model.tflite -o int8.tflite --mode int8 --data photos/
+  ferrolite compare model.tflite int8.tflite --data photos/
 
 `ferrolite COMMAND --help` has more.")]
 pub struct Cli {
@@ -30,6 +32,7 @@ pub enum Command {
     Run(RunArgs),
     Bench(BenchArgs),
     Quantize(QuantizeArgs),
+    Compare(CompareArgs),
     Train(TrainArgs),
 }
 
@@ -313,6 +316,44 @@ impl From<QuantizeMode> for Mode {
             QuantizeMode::Int16x8 => Mode::Int16x8,
         }
     }
+}
+
+/// Compare a quantized model with its float one: every tensor's error, and what each layer alone costs.
+///
+/// Both are run on the same samples; integer inputs are quantized. Tensors are matched by name, outputs by position. Layers
+/// are ranked by what the outputs are off by when one layer is quantized as in the second model, and all others are float.
+/// SNR is the power of the float values over that of the error: 20 dB is an error of a tenth, 40 dB of a hundredth.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  ferrolite compare float.tflite int8.tflite --data samples.npy
+  ferrolite compare float.tflite int8.tflite --data photos/ --samples 50 --html compare.html --csv compare.csv
+  ferrolite compare float.tflite int8.tflite --data samples.npy --recipe keep.json --worst 3
+  ferrolite quantize float.tflite -o better.tflite --mode int8 --recipe keep.json --data samples.npy")]
+pub struct CompareArgs {
+    /// The float .tflite file.
+    #[arg(value_name = "FLOAT")]
+    pub wanted: PathBuf,
+    /// The quantized one.
+    #[arg(value_name = "QUANTIZED")]
+    pub given: PathBuf,
+    /// What both are run on.
+    #[command(flatten)]
+    pub data: Data,
+    /// Samples that layers are quantized alone on; 0 leaves that out.
+    #[arg(long, value_name = "COUNT", default_value_t = 8)]
+    pub layer_samples: usize,
+    /// Write all tensors as CSV.
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// Write a page with tables and histograms.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Write a recipe for `ferrolite quantize` that keeps the most costly layers in float.
+    #[arg(long, value_name = "FILE")]
+    pub recipe: Option<PathBuf>,
+    /// How many layers that recipe keeps.
+    #[arg(long, value_name = "COUNT", default_value_t = 3)]
+    pub worst: usize,
 }
 
 /// Train an exercise of the course.

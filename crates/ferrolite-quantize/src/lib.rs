@@ -38,7 +38,7 @@ pub use method::Method;
 pub use params::Params;
 pub use plan::{Decision, Form, GraphPlan, NodePlan, QuantPlan, Weights};
 pub use recipe::{Rule, Scheme};
-pub use regex_lite::Regex;
+pub use regex_lite::{Regex, escape};
 
 use ferrolite_model::{Model, TensorType};
 use ferrolite_ops::Catalog;

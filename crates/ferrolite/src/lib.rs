@@ -21,7 +21,7 @@
 //! | operators of one's own | [`ops`], [`Catalog::with`] |
 //! | inputs and outputs | [`inputs`], [`samples`], [`outputs`], [`images`], [`labels`], [`Array`], [`encoding`] |
 //! | training | [`train`] |
-//! | quantizing | [`mod@quantize`], [`recipe`] |
+//! | quantizing | [`mod@quantize`], [`recipe`], [`mod@compare`] |
 //! | everything at once | [`quickstart`], [`report`] |
 //! | facts and speed | [`info`], [`mod@bench`], [`roofline`], [`evaluate`] |
 //!
@@ -33,6 +33,7 @@
 
 pub mod array;
 pub mod bench;
+pub mod compare;
 pub mod datasets;
 pub mod encoding;
 mod error;

@@ -1,6 +1,7 @@
 //! One module per command.
 
 pub mod bench;
+pub mod compare;
 pub mod info;
 pub mod quantize;
 pub mod quickstart;

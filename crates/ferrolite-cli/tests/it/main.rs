@@ -60,7 +60,7 @@ fn has(text: &str, parts: &[&str]) {
 fn help_has_examples_everywhere() {
     let scratch = Scratch::new("help");
     has(&scratch.ok(&["--help"]), &["quickstart", "Examples:"]);
-    for command in ["quickstart", "info", "run", "bench", "quantize"] {
+    for command in ["quickstart", "info", "run", "bench", "quantize", "compare"] {
         has(&scratch.ok(&[command, "--help"]), &["Examples:", &format!("ferrolite {command}")]);
     }
     has(&scratch.ok(&["train", "linear", "--help"]), &["Examples:", "--learning-rate"]);
@@ -175,6 +175,24 @@ fn quantize_takes_folders_and_names_and_says_what_is_wrong_with_them() {
     has(&scratch.fails(2, &mixed[..4]), &["--mode"]);
     let unknown = ["quantize", "m.tflite", "-o", "n.tflite", "--mode", "int8", "--calibration", "best"];
     has(&scratch.fails(2, &unknown), &["min-max", "entropy"]);
+}
+
+#[test]
+fn compare_ranks_layers_and_writes_files() {
+    let scratch = Scratch::new("compare");
+    let values: Vec<f32> = (0..512).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
+    array::write_npy(&scratch.path("x.npy"), &Array::from_f32(&[8, 8, 8, 1], &values)).unwrap();
+    scratch.ok(&["quantize", "m.tflite", "-o", "q.tflite", "--mode", "int8", "--data", "x.npy"]);
+    let compare = ["compare", "m.tflite", "q.tflite"];
+    let files = ["--data", "x.npy", "--csv", "c.csv", "--html", "c.html", "--recipe", "r.json", "--worst", "1"];
+    let text = scratch.ok(&[&compare[..], &files].concat());
+    has(&text, &["output scores", "SNR", " dB", "one layer quantized alone", "CONV_2D", "wrote c.html"]);
+    has(&std::fs::read_to_string(scratch.path("c.csv")).unwrap(), &["node,operator,tensor", "\"scores\",int8,true"]);
+    has(&std::fs::read_to_string(scratch.path("c.html")).unwrap(), &["<svg", "Worst tensors", "scores"]);
+    has(&std::fs::read_to_string(scratch.path("r.json")).unwrap(), &["\"tensors\":\"^", "\"scheme\":\"float\""]);
+    let again = ["quantize", "m.tflite", "-o", "q.tflite", "--mode", "int8", "--data", "x.npy", "--recipe", "r.json"];
+    scratch.ok(&again);
+    has(&scratch.fails(1, &compare), &["--data"]);
 }
 
 #[test]
