@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use clap::{Args, Parser, Subcommand};
 use ferrolite::images::Normalization;
 use ferrolite::inputs::Source;
-use ferrolite::quantize::{Method, Mode};
+use ferrolite::quantize::{Method, Mode, Target};
 use ferrolite::{TensorType, samples::Samples};
 use std::path::PathBuf;
 
@@ -33,6 +33,7 @@ pub enum Command {
     Bench(BenchArgs),
     Quantize(QuantizeArgs),
     Compare(CompareArgs),
+    Lint(LintArgs),
     Train(TrainArgs),
 }
 
@@ -354,6 +355,23 @@ pub struct CompareArgs {
     /// How many layers that recipe keeps.
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     pub worst: usize,
+}
+
+/// Check a model: rules of quantization that it breaks, and what its target cannot run.
+///
+/// Prints a line for each finding, and fails if there are any. Rules are bias-scale, bias-type, same-scale, fixed-output,
+/// zero-point, axis, range and scale; the target's are operator, version, type, shape and hybrid.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  ferrolite lint int8.tflite
+  ferrolite lint int8.tflite --target microcontroller
+  ferrolite lint int8.tflite --target edgetpu")]
+pub struct LintArgs {
+    /// A .tflite file.
+    pub model: PathBuf,
+    /// What it is to run on: cpu, edgetpu or microcontroller.
+    #[arg(long, value_name = "TARGET", default_value = "cpu")]
+    pub target: Target,
 }
 
 /// Train an exercise of the course.

@@ -34,6 +34,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Bench(args) => commands::bench::run(args),
         Command::Quantize(args) => commands::quantize::run(args),
         Command::Compare(args) => commands::compare::run(args),
+        Command::Lint(args) => commands::lint::run(args),
         Command::Train(args) => commands::train::run(args),
     };
     match done {

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod compare;
 pub mod info;
+pub mod lint;
 pub mod quantize;
 pub mod quickstart;
 pub mod run;

@@ -60,7 +60,7 @@ fn has(text: &str, parts: &[&str]) {
 fn help_has_examples_everywhere() {
     let scratch = Scratch::new("help");
     has(&scratch.ok(&["--help"]), &["quickstart", "Examples:"]);
-    for command in ["quickstart", "info", "run", "bench", "quantize", "compare"] {
+    for command in ["quickstart", "info", "run", "bench", "quantize", "compare", "lint"] {
         has(&scratch.ok(&[command, "--help"]), &["Examples:", &format!("ferrolite {command}")]);
     }
     has(&scratch.ok(&["train", "linear", "--help"]), &["Examples:", "--learning-rate"]);
@@ -193,6 +193,17 @@ fn compare_ranks_layers_and_writes_files() {
     let again = ["quantize", "m.tflite", "-o", "q.tflite", "--mode", "int8", "--data", "x.npy", "--recipe", "r.json"];
     scratch.ok(&again);
     has(&scratch.fails(1, &compare), &["--data"]);
+}
+
+#[test]
+fn lint_names_what_a_target_cannot_run() {
+    let scratch = Scratch::new("lint");
+    has(&scratch.ok(&["lint", "m.tflite"]), &["nothing is wrong for cpu"]);
+    let output = scratch.run(&["lint", "m.tflite", "--target", "edgetpu"]);
+    assert_eq!(output.status.code(), Some(1));
+    has(&String::from_utf8(output.stdout).unwrap(), &["type: ", "node 0 (CONV_2D", "float32"]);
+    has(&String::from_utf8(output.stderr).unwrap(), &["findings for edgetpu"]);
+    has(&scratch.fails(2, &["lint", "m.tflite", "--target", "moon"]), &["microcontroller"]);
 }
 
 #[test]

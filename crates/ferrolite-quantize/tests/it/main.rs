@@ -4,6 +4,7 @@ mod calibration;
 mod compare;
 mod integer;
 mod io;
+mod lint;
 mod mixed;
 mod weights;
 
