@@ -218,7 +218,7 @@ mod tests {
         let (low, high) = histogram.without_tails(0.01);
         assert!((low + 4.9).abs() < 0.02 && (high - 4.9).abs() < 0.02, "{low}..{high}");
         let (low, high) = histogram.without_tails(0.0);
-        assert!(low <= -5.0 && low > -5.02 && high >= 4.99 && high < 5.02, "{low}..{high}");
+        assert!((-5.02..=-5.0).contains(&low) && (4.99..5.02).contains(&high), "{low}..{high}");
         assert!((histogram.outside(-4.0, 4.0) - 0.2).abs() < 0.01);
     }
 

@@ -218,7 +218,12 @@ impl Input {
 
     /// An array of samples, checked and in the input's type.
     fn take(&self, array: Array) -> Result<Array, Error> {
-        let fits = array.shape.split_first().is_some_and(|(_, shape)| inputs::same_up_to_ones(shape, &self.shape));
+        // Flat samples lie in memory as the input does.
+        let flat: [usize; 1] = [self.shape.iter().product()];
+        let fits = array
+            .shape
+            .split_first()
+            .is_some_and(|(_, shape)| inputs::same_up_to_ones(shape, &self.shape) || *shape == flat);
         if !fits {
             let dims: Vec<String> = self.shape.iter().skip(1).map(usize::to_string).collect();
             return Err(Error::usage_with_help(

@@ -48,11 +48,11 @@ fn quantization_is_put_into_words() {
 
 #[test]
 fn samples_that_do_not_fit_are_refused() {
-    let refused = |samples: &[Array]| quantize::calibrate(&network(), samples, &mut |_, _| {}).unwrap_err();
+    let refused = |arrays: &[Array]| ferrolite::samples::Samples::from_arrays(&network(), arrays).err().unwrap();
     assert!(refused(&[]).to_string().contains("0 arrays"));
     let error = refused(&[Array::from_f32(&[4, 35], &[0.0; 140])]);
-    assert!(error.help().unwrap().contains("36 elements"));
-    assert!(refused(&[Array::from_f32(&[0, 36], &[])]).to_string().contains("do not fit"));
+    assert!(error.help().unwrap().contains("[samples, 6, 6, 1]"));
+    assert!(refused(&[Array::from_f32(&[0, 36], &[])]).to_string().contains("no samples"));
 }
 
 #[test]
