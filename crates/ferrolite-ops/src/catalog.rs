@@ -1,9 +1,23 @@
 //! Finding an operator's definition.
 
 use crate::OPS;
-use crate::op::OpDef;
-use ferrolite_model::OperatorCode;
-use std::sync::Arc;
+use crate::op::{OpDef, OpId};
+use ferrolite_model::{BuiltinOperator, OperatorCode};
+use std::sync::{Arc, LazyLock};
+
+/// The format's own operators by their code.
+static BY_CODE: LazyLock<Vec<Option<&'static dyn OpDef>>> = LazyLock::new(|| {
+    let mut ops = Vec::new();
+    for &op in OPS {
+        let OpId::Builtin(code) = op.id() else { continue };
+        let Ok(index) = usize::try_from(code.0) else { continue };
+        if index >= ops.len() {
+            ops.resize(index + 1, None);
+        }
+        ops[index].get_or_insert(op);
+    }
+    ops
+});
 
 /// The operators that a runtime knows: the builtin ones and a user's own.
 #[derive(Clone, Default)]
@@ -67,6 +81,9 @@ impl Catalog {
     /// The definition of a model's operator.
     pub fn find(&self, code: &OperatorCode) -> Option<&dyn OpDef> {
         let own = self.own.iter().map(|op| &**op).find(|op| op.id().matches(code));
-        own.or_else(|| OPS.iter().copied().find(|op| op.id().matches(code)))
+        own.or_else(|| match usize::try_from(code.builtin.0) {
+            Ok(index) if code.builtin != BuiltinOperator::CUSTOM => BY_CODE.get(index).copied().flatten(),
+            _ => OPS.iter().copied().find(|op| op.id().matches(code)),
+        })
     }
 }

@@ -239,7 +239,10 @@ impl<'a> Context<'a> {
         let is_foldable = has_input && op.is_foldable() || op.is_fixed();
         if is_known && is_foldable && node.outputs.iter().all(|&id| sized(id)) {
             let folded = match facts.view(self.model, self.subgraph, node, &[], None) {
-                Some(view) => self.fold(op, &view).map_err(&error)?,
+                Some(view) => {
+                    let kernel = self.compile_now(facts, &[], index)?;
+                    self.fold(&*kernel, &view).map_err(&error)?
+                }
                 None => return Ok(Fate::Deferred),
             };
             node.inputs.iter().flatten().filter_map(|&id| facts.constants[id].as_ref()).for_each(Bytes::release);
@@ -275,7 +278,8 @@ impl<'a> Context<'a> {
         Ok(())
     }
 
-    fn fold(&self, op: &dyn OpDef, view: &NodeView<'_>) -> Result<Vec<Bytes>, OpError> {
+    /// Runs a node's kernel on constants.
+    fn fold(&self, kernel: &dyn Kernel, view: &NodeView<'_>) -> Result<Vec<Bytes>, OpError> {
         let data = |t: &TensorInfo<'_>| {
             let data: &Bytes = t.constant?;
             Some(if is_aligned(data, t.ty) { data.clone() } else { Bytes::from_owner(AlignedBytes::from(&**data)) })
@@ -283,7 +287,6 @@ impl<'a> Context<'a> {
         let aligned: Vec<Option<Bytes>> = view.inputs.iter().map(|t| t.as_ref().and_then(data)).collect();
         let size = |t: &TensorInfo<'_>| t.ty.byte_len(t.elements()).unwrap_or(0);
         let mut results: Vec<AlignedBytes> = view.outputs.iter().map(|t| AlignedBytes::zeroed(size(t))).collect();
-        let kernel = op.reference(view)?;
         let mut scratch = AlignedBytes::zeroed(kernel.scratch_bytes());
         let inputs = view.inputs.iter().zip(&aligned).map(|(info, data)| {
             info.as_ref().zip(data.as_ref()).map(|(info, data)| TensorRef {
@@ -317,6 +320,11 @@ impl<'a> Context<'a> {
         places: &[Place],
         mut candidates: Vec<usize>,
     ) -> Result<Vec<Step>, RuntimeError> {
+        let graph = &self.model.subgraphs[self.subgraph];
+        // How many nodes, and the caller, read each tensor.
+        let mut uses = vec![0usize; graph.tensors.len()];
+        let read = graph.nodes.iter().flat_map(|node| node.inputs.iter().flatten()).chain(&graph.outputs);
+        read.for_each(|&id| uses[id] += 1);
         let mut steps = Vec::new();
         for delegate in self.delegates {
             let mut claimed = delegate.claim(&self.graph_view(facts, &[], &candidates, places));
@@ -324,22 +332,21 @@ impl<'a> Context<'a> {
                 // What is inside of a partition has no memory.
                 claimed.retain(|nodes| nodes.len() == 1);
             }
-            let mut taken = Vec::new();
+            let mut taken = vec![false; graph.nodes.len()];
             for nodes in claimed {
-                if nodes.is_empty() || nodes.iter().any(|n| taken.contains(n) || candidates.binary_search(n).is_err()) {
+                if nodes.is_empty() || nodes.iter().any(|&n| candidates.binary_search(&n).is_err() || taken[n]) {
                     let name = delegate.name();
                     return Err(RuntimeError::Usage(format!(
                         "delegate {name} claims nodes that are not free: {nodes:?}"
                     )));
                 }
-                let graph = self.graph_view(facts, &[], &candidates, places);
-                let step = self.compile_partition(&**delegate, &graph, &nodes)?;
-                self.drop_packed(facts, &step);
+                let view = self.graph_view(facts, &[], &candidates, places);
+                let step = self.compile_partition(&**delegate, &view, &nodes)?;
+                self.drop_packed(facts, &step, &uses);
                 steps.push(step);
-                taken.extend(nodes);
+                nodes.into_iter().for_each(|n| taken[n] = true);
             }
-            taken.sort_unstable();
-            candidates.retain(|n| taken.binary_search(n).is_err());
+            candidates.retain(|&n| !taken[n]);
         }
         match candidates.first() {
             Some(&node) => Err(self.node_error(node)(OpError::unsupported("no delegate takes this node"))),
@@ -399,7 +406,7 @@ impl<'a> Context<'a> {
 
     /// Forgets results of folding that only this step uses, and that its kernel has packed: large weights that the file
     /// holds in another type.
-    fn drop_packed(&self, facts: &mut Facts, step: &Step) {
+    fn drop_packed(&self, facts: &mut Facts, step: &Step, uses: &[usize]) {
         let (graph, Work::Planned { kernel, .. }) = (&self.model.subgraphs[self.subgraph], &step.work) else { return };
         let [_] = step.nodes[..] else { return };
         for (position, id) in step.inputs.iter().enumerate() {
@@ -408,9 +415,7 @@ impl<'a> Context<'a> {
             let Some(id) = id.filter(is_made).filter(|_| !kernel.reads(position) && !self.preserve_all) else {
                 continue;
             };
-            let uses = |ids: &[Option<TensorId>]| ids.iter().filter(|&&used| used == Some(id)).count();
-            let users: usize = graph.nodes.iter().map(|node| uses(&node.inputs)).sum();
-            if users == 1 && !graph.outputs.contains(&id) {
+            if uses[id] == 1 {
                 facts.constants[id] = Some(Bytes::default());
             }
         }

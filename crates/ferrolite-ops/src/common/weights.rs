@@ -42,7 +42,7 @@ impl<T: Element> Weights<T> {
 /// The elements of a constant, borrowed where they need no change: those of int4 and int2 as int8, of a sparse one in their places. `None` for tensors that
 /// are not constant.
 pub fn constant<'a, T: Element>(info: &TensorInfo<'a>) -> Result<Option<Cow<'a, [T]>>, OpError> {
-    let Some(bytes) = info.constant else { return Ok(None) };
+    let Some(bytes) = info.constant.map(|bytes| &**bytes) else { return Ok(None) };
     if matches!(info.ty, TensorType::Int4 | TensorType::Int2) {
         ensure!(T::matches(TensorType::Int8), "weights have type {}", info.ty);
         ensure!(info.sparsity.is_none(), "weights are both packed and sparse");
@@ -52,7 +52,15 @@ pub fn constant<'a, T: Element>(info: &TensorInfo<'a>) -> Result<Option<Cow<'a, 
             "{elements} elements in {} bytes",
             bytes.len()
         );
-        let unpacked: Vec<u8> = (0..elements).map(|i| packed::get(bytes, info.ty, i) as u8).collect();
+        let mut unpacked = vec![0u8; elements];
+        if info.ty == TensorType::Int4 {
+            for (two, &byte) in unpacked.chunks_mut(2).zip(bytes) {
+                let halves = [(byte << 4).cast_signed() >> 4, byte.cast_signed() >> 4].map(i8::cast_unsigned);
+                two.copy_from_slice(&halves[..two.len()]);
+            }
+        } else {
+            unpacked.iter_mut().enumerate().for_each(|(i, to)| *to = packed::get(bytes, info.ty, i) as u8);
+        }
         return Ok(Some(Cow::Owned(copy_elements(&unpacked))));
     }
     densify(info).map(Some)

@@ -407,10 +407,20 @@ struct Integer {
 fn table(bits: Option<u32>) -> &'static [i16] {
     static LOGISTIC: OnceLock<Vec<i16>> = OnceLock::new();
     static TANH: [OnceLock<Vec<i16>>; 7] = [const { OnceLock::new() }; 7];
-    let all = |f: &dyn Fn(i16) -> i16| (0..=u16::MAX).map(|x| f(x as i16)).collect();
+    // `opposite` of f(x) is f(−x).
+    let all = |f: &dyn Fn(i16) -> i16, opposite: fn(i16) -> i16| {
+        let mut values = vec![0; 1 << 16];
+        values[0] = f(0);
+        values[1 << 15] = f(i16::MIN);
+        for x in 1..1 << 15 {
+            let y = f(x as i16);
+            (values[x], values[(1 << 16) - x]) = (y, opposite(y));
+        }
+        values
+    };
     match bits {
-        None => LOGISTIC.get_or_init(|| all(&fixed16::logistic)),
-        Some(bits) => TANH[bits as usize].get_or_init(|| all(&|x| fixed16::tanh(x, bits))),
+        None => LOGISTIC.get_or_init(|| all(&fixed16::logistic, |y| i16::MAX - y)),
+        Some(bits) => TANH[bits as usize].get_or_init(|| all(&|x| fixed16::tanh(x, bits), i16::wrapping_neg)),
     }
 }
 
