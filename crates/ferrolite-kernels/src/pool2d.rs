@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use crate::gemm::ConvShape;
-use crate::isa::{Isa, pick};
+use crate::isa::{Isa, Level, pick};
 use crate::mem::Shared;
 use crate::pool::ThreadPool;
 use crate::simd::{Bytes, F32v, I32v};
@@ -15,7 +15,11 @@ pub(crate) struct Row<'a, T> {
     input: *const T,
     /// The output row.
     out: *mut T,
-    y: usize,
+    /// The filter rows that are inside the image, and the columns of the output whose windows are inside from left to right.
+    ky: Range<usize>,
+    whole: Range<usize>,
+    /// The number of the image's pixel where the first of those rows starts.
+    top: isize,
 }
 
 impl<T> Row<'_, T> {
@@ -23,13 +27,12 @@ impl<T> Row<'_, T> {
     #[inline(always)]
     fn window(&self, x: usize) -> (*const T, [usize; 2], [usize; 2]) {
         let s = self.shape;
-        let (ky, kx) = (s.rows_inside(self.y), s.cols_inside(x));
-        let iy = s.top(self.y) + (ky.start * s.dilation.0) as isize;
+        let kx = if self.whole.contains(&x) { 0..s.k_w } else { s.cols_inside(x) };
         let ix = s.left(x) + (kx.start * s.dilation.1) as isize;
         // Wrapping, since of an empty window nothing is read.
-        let at = (iy * s.in_w as isize + ix).wrapping_mul(s.in_stride as isize);
+        let at = self.top.wrapping_add(ix).wrapping_mul(s.in_stride as isize);
         let steps = [s.dilation.0 * s.in_w * s.in_stride, s.dilation.1 * s.in_stride];
-        (self.input.wrapping_offset(at), [ky.len(), kx.len()], steps)
+        (self.input.wrapping_offset(at), [self.ky.len(), kx.len()], steps)
     }
 }
 
@@ -210,7 +213,8 @@ unsafe fn max<V: I32v>(r: &Row<'_, u8>, signed: bool, (low, high): (i32, i32)) {
     // SAFETY: the caller's contract; bytes of either sign are bytes.
     unsafe {
         if signed {
-            let r = Row { shape: r.shape, input: r.input.cast(), out: r.out.cast(), y: r.y };
+            let (input, out, ky, whole) = (r.input.cast(), r.out.cast(), r.ky.clone(), r.whole.clone());
+            let r = Row { shape: r.shape, input, out, ky, whole, top: r.top };
             greatest(&r, i8::MIN, (low as i8, high as i8));
         } else {
             greatest(r, u8::MIN, (low as u8, high as u8));
@@ -238,17 +242,28 @@ fn rows<T: Copy + Send + Sync>(
     }
     let grain = 20_000 / (shape.out_w * shape.out_c * shape.k_h * shape.k_w).max(1) + 1;
     let shared = Shared::new(out);
+    let whole = shape.whole_columns();
     pool.run_chunks(shape.batch * shape.out_h, grain, &|rows: Range<usize>| {
         for row in rows {
+            let y = row % shape.out_h;
+            let ky = shape.rows_inside(y);
+            let line = shape.top(y) + (ky.start * shape.dilation.0) as isize;
             let image = row / shape.out_h * shape.in_h * shape.in_w * shape.in_stride;
             f(&Row {
                 shape,
                 input: input[image.min(input.len())..].as_ptr(),
                 out: shared.at(row * shape.out_w * shape.out_stride),
-                y: row % shape.out_h,
+                ky,
+                whole: whole.clone(),
+                top: line.wrapping_mul(shape.in_w as isize),
             });
         }
     });
+}
+
+/// Half a vector that is whole is better than a whole one that is masked.
+fn lanes_for(isa: Isa, shape: &ConvShape) -> Isa {
+    if shape.out_c <= 8 { isa.at_most(Level::Avx2) } else { isa }
 }
 
 /// The greatest element of every window, clamped; negative infinity (clamped) where a window is outside the input.
@@ -263,7 +278,7 @@ pub fn max_pool2d_f32(
     out: &mut [f32],
     range: (f32, f32),
 ) {
-    let run = pick(FLOAT, isa).run;
+    let run = pick(FLOAT, lanes_for(isa, shape)).run;
     // SAFETY: picked through an `Isa`; `rows` has checked the lengths, and rows do not overlap.
     rows(pool, shape, input, out, &|r| unsafe { run(r, true, range) });
 }
@@ -280,7 +295,7 @@ pub fn avg_pool2d_f32(
     out: &mut [f32],
     range: (f32, f32),
 ) {
-    let run = pick(FLOAT, isa).run;
+    let run = pick(FLOAT, lanes_for(isa, shape)).run;
     // SAFETY: picked through an `Isa`; `rows` has checked the lengths, and rows do not overlap.
     rows(pool, shape, input, out, &|r| unsafe { run(r, false, range) });
 }

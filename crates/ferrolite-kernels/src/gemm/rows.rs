@@ -45,13 +45,17 @@ impl<T: Pod> Rows<T> for Matrix<'_, T> {
     }
 
     fn patch_len(&self, mr: usize) -> usize {
-        mr * self.reach
+        // No row is read past its end where the depth is what a kernel reads.
+        if self.reach == self.k { 0 } else { mr * self.reach }
     }
 
     fn fill(&self, first: usize, mr: usize, ptrs: &mut [usize], patch: &mut [T]) {
         let base = self.a.as_ptr() as usize;
         for (r, p) in ptrs[..mr].iter_mut().enumerate() {
             *p = base + (first + r) * self.ld * size_of::<T>();
+        }
+        if self.reach == self.k {
+            return;
         }
         for r in (0..mr).rev().take_while(|r| (first + r) * self.ld + self.reach > self.a.len()) {
             // So near the end that a kernel would read past it.

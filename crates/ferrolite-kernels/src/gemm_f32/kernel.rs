@@ -28,6 +28,9 @@ pub(crate) struct Tile {
     pub(crate) max: f32,
 }
 
+/// How many weights in front of those at hand few rows ask for: they take weights as fast as the second-level cache has them.
+const THIN_AHEAD: usize = 512;
+
 /// A kernel for a block of 1 to `mr` rows.
 pub(crate) type TileFn = unsafe fn(rows: usize, &Tile);
 
@@ -159,6 +162,9 @@ unsafe fn thin<V: F32v, const MR: usize, const NV: usize>(t: &Tile, at: At) {
             p = p.add(MR);
             let mut k = 0;
             while k + U <= t.kc {
+                for line in 0..U * width / 16 {
+                    prefetch(b.wrapping_add(THIN_AHEAD + line * 16).cast());
+                }
                 for (u, acc) in acc.iter_mut().enumerate() {
                     for v in 0..NV {
                         let w = V::load(b.add(u * width + v * V::N));

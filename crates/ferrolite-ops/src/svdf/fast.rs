@@ -103,6 +103,46 @@ struct Integer {
     bias: Option<Weights<i32>>,
 }
 
+impl Integer {
+    /// Shifts the latest projections of one sequence into its memories, and computes its outputs.
+    fn remember(&self, latest: &[i32], time: &[i16], bias: Option<&[i32]>, memories: &mut [i16], out: &mut [i8]) {
+        let p = &self.p;
+        for (unit, out) in out.iter_mut().enumerate() {
+            let mut sum = bias.map_or(0, |bias| bias[unit]);
+            for filter in unit * p.rank..(unit + 1) * p.rank {
+                let all = filter * p.memory..(filter + 1) * p.memory;
+                let latest = self.scales.state(latest[filter]);
+                sum = sum.wrapping_add(shift_and_multiply(&mut memories[all.clone()], latest, &time[all]));
+            }
+            *out = self.scales.output(sum);
+        }
+    }
+}
+
+/// Drops the oldest value, and returns the sum of the products with `weights`, wrapping.
+fn shift_and_multiply(memory: &mut [i16], latest: i16, weights: &[i16]) -> i32 {
+    const LANES: usize = 8;
+    let product = |x: i16, w: i16| i32::from(x) * i32::from(w);
+    let (blocks, rest) = memory.as_chunks_mut::<LANES>();
+    let (block_weights, rest_weights) = weights.as_chunks::<LANES>();
+    let mut sums = [0i32; LANES];
+    let after = rest.first().copied().unwrap_or(latest);
+    for (i, w) in block_weights.iter().enumerate().take(blocks.len()) {
+        let next = blocks.get(i + 1).map_or(after, |block| block[0]);
+        let old = blocks[i];
+        let new: [i16; LANES] = std::array::from_fn(|k| if k + 1 < LANES { old[k + 1] } else { next });
+        blocks[i] = new;
+        for (k, sum) in sums.iter_mut().enumerate() {
+            *sum = sum.wrapping_add(product(new[k], w[k]));
+        }
+    }
+    for i in 0..rest.len() {
+        rest[i] = rest.get(i + 1).copied().unwrap_or(latest);
+        sums[i] = sums[i].wrapping_add(product(rest[i], rest_weights[i]));
+    }
+    sums.into_iter().fold(0, i32::wrapping_add)
+}
+
 impl Kernel for Integer {
     fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
         let p = &self.p;
@@ -116,7 +156,7 @@ impl Kernel for Integer {
         let memories = elements::<i16>(&mut io.state, p)?.chunks_exact_mut(p.filters * p.memory);
         let sequences = sums.chunks_exact(p.filters).zip(memories).zip(out.chunks_exact_mut(p.units));
         for ((sums, memories), out) in sequences {
-            self.scales.remember(p, |filter| sums[filter], time, bias, memories, out);
+            self.remember(sums, time, bias, memories, out);
         }
         Ok(())
     }

@@ -143,19 +143,28 @@ impl Scales {
         for (unit, out) in out.iter_mut().enumerate() {
             let mut sum = bias.map_or(0, |bias| bias[unit]);
             for filter in unit * p.rank..(unit + 1) * p.rank {
-                let latest: i32 = T::saturate(self.to_state.apply(projected(filter))).into();
                 let memory = &mut memories[filter * p.memory..][..p.memory];
-                // A zero point is added to what has been saturated, and wraps.
-                shift_in(memory, T::wrap(latest.wrapping_add(self.state_zero)));
+                shift_in(memory, self.state(projected(filter)));
                 let products = memory.iter().zip(&time[filter * p.memory..][..p.memory]);
                 sum = products.fold(sum, |sum, (&x, &w)| {
                     let (x, w): (i32, i32) = (x.into(), w.into());
                     sum.wrapping_add(w.wrapping_mul(x.wrapping_sub(self.state_zero)))
                 });
             }
-            let y = self.to_output.apply(sum).saturating_add(self.y_zero);
-            *out = y.clamp(-128, 127) as i8;
+            *out = self.output(sum);
         }
+    }
+
+    /// An element of the state.
+    pub fn state<T: Remembered>(&self, projected: i32) -> T {
+        let latest: i32 = T::saturate(self.to_state.apply(projected)).into();
+        // A zero point is added to what has been saturated, and wraps.
+        T::wrap(latest.wrapping_add(self.state_zero))
+    }
+
+    /// An element of the output.
+    pub fn output(&self, sum: i32) -> i8 {
+        self.to_output.apply(sum).saturating_add(self.y_zero).clamp(-128, 127) as i8
     }
 }
 
