@@ -143,7 +143,7 @@ impl<'a> Checked<'a> {
         let outputs: Vec<&Tensor> = self.node.outputs.iter().map(|&id| self.tensor(id)).collect();
         let outputs: Vec<&Tensor> = outputs.into_iter().filter(|tensor| is_activation(tensor)).collect();
         for tensor in inputs.iter().chain(&outputs) {
-            check_activation(tensor, report);
+            check_activation(tensor, self.graph.model.constant(tensor).is_some(), report);
         }
         self.check_outputs(&inputs, &outputs, report);
         if let Some(weights) = self.rule.weights {
@@ -169,7 +169,8 @@ impl<'a> Checked<'a> {
                         report("fixed-output", format!("{message}; the operator prescribes {wanted} and {zero}"));
                     }
                 }
-                OutputRule::SameAsInput => {
+                // Kernels of older models' uint8 rescale.
+                OutputRule::SameAsInput if output.ty != TensorType::UInt8 => {
                     for input in inputs.iter().filter(|input| input.ty == output.ty) {
                         let own = input.quantization.as_ref().and_then(Quantization::as_per_tensor);
                         if own.is_some_and(|(s, z)| !near(s, scale) || z != zero_point) {
@@ -215,10 +216,10 @@ fn is_activation(tensor: &Tensor) -> bool {
     matches!(tensor.ty, TensorType::Int8 | TensorType::UInt8 | TensorType::Int16) && is_quantized(tensor)
 }
 
-fn check_activation(tensor: &Tensor, report: &mut dyn FnMut(&'static str, String)) {
+fn check_activation(tensor: &Tensor, is_constant: bool, report: &mut dyn FnMut(&'static str, String)) {
     let Some(quantization) = &tensor.quantization else { return };
     let name = tensor.name();
-    if quantization.scale.len() > 1 {
+    if quantization.scale.len() > 1 && !is_constant {
         report("axis", format!("the activations {name:?} have several scales"));
     }
     if quantization.scale.iter().any(|scale| !scale.is_normal() || *scale < 0.0) {
