@@ -33,6 +33,8 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Run(args) => commands::run::run(args),
         Command::Bench(args) => commands::bench::run(args),
         Command::Quantize(args) => commands::quantize::run(args),
+        Command::Compare(args) => commands::compare::run(args),
+        Command::Lint(args) => commands::lint::run(args),
         Command::Train(args) => commands::train::run(args),
     };
     match done {

@@ -9,7 +9,7 @@ use crate::mem::{Shared, with_scratch};
 use crate::pool::{ThreadPool, chunk};
 
 /// Bytes of scores that are worked on at a time.
-const TILE_BYTES: usize = 48 << 10;
+const TILE_BYTES: usize = 24 << 10;
 /// Row blocks of every float kernel divide this.
 const ROWS: usize = 42;
 

@@ -53,7 +53,7 @@ pub use peak::{Peaks, peak_f32, peak_i8};
 pub use pool::ThreadPool;
 pub use pool2d::{avg_pool2d_8bit, avg_pool2d_f32, max_pool2d_8bit, max_pool2d_f32};
 pub use quantize::{
-    dequantize_i8_f32, f16_to_f32, f16_to_f32_scalar, lut_i8, min_max_f32, quantize_f32_i8, quantize_rows_asymmetric,
+    dequantize_i8_f32, f16_to_f32, f16_to_f32_scalar, lut_8bit, min_max_f32, quantize_f32_i8, quantize_rows_asymmetric,
     quantize_rows_symmetric,
 };
 pub use reduce::{Fold, reduce_columns_f32, reduce_rows_f32, sum_columns_8bit, sum_rows_8bit};

@@ -8,6 +8,9 @@ use std::marker::PhantomData;
 const ALIGN: usize = 64;
 /// Memory from here on is asked of the system at once.
 const POPULATED: usize = 256 << 10;
+/// Memory from here on holds whole huge pages, of which a fault clears one.
+#[cfg(target_os = "linux")]
+const HUGE: usize = 4 << 20;
 
 /// Bytes aligned to 64, the alignment that every kernel may count on.
 #[derive(Default)]
@@ -74,9 +77,16 @@ fn populate(memory: &mut [u8]) {
         let skipped = memory.as_ptr().addr().next_multiple_of(page) - memory.as_ptr().addr();
         if let Some(whole) = memory.get_mut(skipped..) {
             let len = whole.len() / page * page;
-            // SAFETY: whole pages of a slice that is borrowed exclusively, whose contents the call does not change. Systems
-            // that do not know it refuse, and the pages come when they are written.
-            unsafe { libc::madvise(whole.as_mut_ptr().cast(), len, libc::MADV_POPULATE_WRITE) };
+            let start = whole.as_mut_ptr();
+            let advise = |advice| {
+                // SAFETY: whole pages of a slice that is borrowed exclusively, whose contents the call does not change.
+                // Systems that do not know it refuse, and the pages come when they are written.
+                unsafe { libc::madvise(start.cast(), len, advice) };
+            };
+            if len >= HUGE {
+                advise(libc::MADV_HUGEPAGE);
+            }
+            advise(libc::MADV_POPULATE_WRITE);
         }
     }
     #[cfg(not(target_os = "linux"))]

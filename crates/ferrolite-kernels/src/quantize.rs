@@ -4,7 +4,7 @@
 use crate::elementwise::GRAIN;
 use crate::isa::{Isa, pick};
 use crate::mem::Shared;
-use crate::pool::ThreadPool;
+use crate::pool::{ThreadPool, chunk, chunks};
 use crate::simd::{F32v, I32v};
 use std::ops::Range;
 
@@ -146,6 +146,27 @@ pub fn min_max_f32(isa: Isa, x: &[f32]) -> (f32, f32) {
     unsafe { (pick(EXTREMES, isa).run)(x.as_ptr(), x.len()) }
 }
 
+/// As [`min_max_f32`], shared between threads.
+fn min_max_shared(pool: &ThreadPool, isa: Isa, x: &[f32]) -> (f32, f32) {
+    const PARTS: usize = 32;
+    let n = chunks(x.len(), 2 * GRAIN, pool.threads()).min(PARTS);
+    if n <= 1 {
+        return min_max_f32(isa, x);
+    }
+    let mut parts = [(0.0, 0.0); PARTS];
+    let shared = Shared::new(&mut parts);
+    pool.run(n, &|i| {
+        // SAFETY: element `i` is this task's alone.
+        unsafe { *shared.at(i) = min_max_f32(isa, &x[chunk(x.len(), n, i)]) };
+    });
+    let parts = &parts[..n];
+    if parts.iter().any(|(low, high)| low.is_nan() || high.is_nan()) {
+        // Only the very first element counts as a NaN.
+        return min_max_f32(isa, x);
+    }
+    parts.iter().fold(parts[0], |(low, high), part| (low.min(part.0), high.max(part.1)))
+}
+
 /// Quantizes every row of `cols` by its own scale, symmetrically: `scale = max|x| / 127`, `out = clamp(round(x · (127 / max|x|)),
 /// -127, 127)`; a row of zeros has scale 1.
 ///
@@ -228,7 +249,7 @@ fn rows(
     pool.run_chunks(count, GRAIN / cols + 1, &|range: Range<usize>| {
         for i in range {
             let row = &x[i * cols..][..cols];
-            let (low, high) = min_max_f32(isa, row);
+            let (low, high) = min_max_shared(pool, isa, row);
             let p = plan(low, high);
             // SAFETY: element `i` of either is this task's alone.
             unsafe {
@@ -247,12 +268,12 @@ fn rows(
     });
 }
 
-/// `out[i] = table[x[i] as u8]`: the table is indexed by the bits of the byte, so that entry 0 belongs to 0 and entry 128 to
-/// -128.
+/// `out[i] = table[x[i]]`: the table is indexed by the bits of the byte, so that entry 128 belongs to -128 where bytes are
+/// signed.
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn lut_i8(pool: &ThreadPool, x: &[i8], table: &[i8; 256], out: &mut [i8]) {
+pub fn lut_8bit(pool: &ThreadPool, x: &[u8], table: &[u8; 256], out: &mut [u8]) {
     assert_eq!(x.len(), out.len());
     let shared = Shared::new(out);
     pool.run_chunks(x.len(), GRAIN, &|r: Range<usize>| {
@@ -264,7 +285,7 @@ pub fn lut_i8(pool: &ThreadPool, x: &[i8], table: &[i8; 256], out: &mut [i8]) {
             return unsafe { lut_vbmi(x[r].as_ptr(), table, to.as_mut_ptr(), to.len()) };
         }
         for (o, i) in to.iter_mut().zip(&x[r]) {
-            *o = table[*i as u8 as usize];
+            *o = table[usize::from(*i)];
         }
     });
 }
@@ -278,18 +299,18 @@ fn permutes_bytes() -> bool {
 /// A table of 256 bytes in four registers.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi")]
-unsafe fn lut_vbmi(x: *const i8, table: &[i8; 256], out: *mut i8, n: usize) {
+unsafe fn lut_vbmi(x: *const u8, table: &[u8; 256], out: *mut u8, n: usize) {
     use std::arch::x86_64::*;
     // SAFETY: both are good for `n` elements.
     unsafe {
-        let part = |i: usize| _mm512_loadu_epi8(table.as_ptr().add(64 * i));
+        let part = |i: usize| _mm512_loadu_epi8(table.as_ptr().add(64 * i).cast());
         let (t0, t1, t2, t3) = (part(0), part(1), part(2), part(3));
         for i in (0..n).step_by(64) {
             let mask = u64::MAX >> (64 - (n - i).min(64));
-            let x = _mm512_maskz_loadu_epi8(mask, x.add(i));
+            let x = _mm512_maskz_loadu_epi8(mask, x.add(i).cast());
             let (low, high) = (_mm512_permutex2var_epi8(t0, x, t1), _mm512_permutex2var_epi8(t2, x, t3));
             let y = _mm512_mask_blend_epi8(_mm512_movepi8_mask(x), low, high);
-            _mm512_mask_storeu_epi8(out.add(i), mask, y);
+            _mm512_mask_storeu_epi8(out.add(i).cast(), mask, y);
         }
     }
 }
@@ -427,11 +448,11 @@ mod tests {
                 assert_eq!(f.to_bits(), f16_to_f32_scalar(*b).to_bits());
             }
         }
-        let mut table = [0i8; 256];
-        table.iter_mut().enumerate().for_each(|(i, t)| *t = (i as i8).wrapping_mul(3));
-        let x: Vec<i8> = (0..50_000).map(|i| i as i8).collect();
+        let mut table = [0u8; 256];
+        table.iter_mut().enumerate().for_each(|(i, t)| *t = (i as u8).wrapping_mul(3));
+        let x: Vec<u8> = (0..50_000).map(|i| i as u8).collect();
         let mut out = vec![0; x.len()];
-        lut_i8(&pool, &x, &table, &mut out);
+        lut_8bit(&pool, &x, &table, &mut out);
         assert!(x.iter().zip(&out).all(|(x, y)| *y == x.wrapping_mul(3)));
     }
 }

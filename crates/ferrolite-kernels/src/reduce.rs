@@ -2,7 +2,23 @@
 #![allow(unsafe_code)]
 
 use crate::isa::{Isa, pick};
+use crate::mem::Shared;
+use crate::pool::ThreadPool;
 use crate::simd::{F32v, I32v};
+use std::ops::Range;
+
+/// Inputs below which another task is not worth waking a thread.
+const GRAIN: usize = 8 << 10;
+/// Columns are shared between threads in pieces of a cache line of bytes, or of whole lines of floats.
+const PIECE: usize = 64;
+
+/// Calls `run(first, count)` for parts of `cols` columns of `rows` rows each, in parallel.
+fn each_columns(pool: &ThreadPool, rows: usize, cols: usize, run: &(dyn Fn(usize, usize) + Sync)) {
+    pool.run_chunks(cols.div_ceil(PIECE), GRAIN / rows.saturating_mul(PIECE).max(1) + 1, &|pieces: Range<usize>| {
+        let first = pieces.start * PIECE;
+        run(first, (pieces.end * PIECE).min(cols) - first);
+    });
+}
 
 /// What numbers are folded with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +64,8 @@ impl With for Min {
 }
 
 #[inline(always)]
-unsafe fn columns_with<V: F32v, W: With>(x: *const f32, rows: usize, cols: usize, acc: *mut f32) {
-    // SAFETY: `x` is good for `rows · cols` elements, `acc` for `cols`.
+unsafe fn columns_with<V: F32v, W: With>(x: *const f32, rows: usize, stride: usize, acc: *mut f32, cols: usize) {
+    // SAFETY: `x` is good for `rows` rows of `cols` elements at distance `stride`, `acc` for `cols`.
     unsafe {
         let mut c = 0;
         while c + 4 * V::N <= cols {
@@ -59,7 +75,7 @@ unsafe fn columns_with<V: F32v, W: With>(x: *const f32, rows: usize, cols: usize
             }
             for r in 0..rows {
                 for (i, a) in a.iter_mut().enumerate() {
-                    *a = W::with(*a, V::load(x.add(r * cols + c + i * V::N)));
+                    *a = W::with(*a, V::load(x.add(r * stride + c + i * V::N)));
                 }
             }
             for (i, a) in a.into_iter().enumerate() {
@@ -71,7 +87,7 @@ unsafe fn columns_with<V: F32v, W: With>(x: *const f32, rows: usize, cols: usize
             let n = (cols - c).min(V::N);
             let mut a = V::load_n(acc.add(c), n);
             for r in 0..rows {
-                a = W::with(a, V::load_n(x.add(r * cols + c), n));
+                a = W::with(a, V::load_n(x.add(r * stride + c), n));
             }
             a.store_n(acc.add(c), n);
             c += n;
@@ -80,29 +96,33 @@ unsafe fn columns_with<V: F32v, W: With>(x: *const f32, rows: usize, cols: usize
 }
 
 #[inline(always)]
-unsafe fn columns<V: F32v>(fold: Fold, x: *const f32, rows: usize, cols: usize, acc: *mut f32) {
+unsafe fn columns<V: F32v>(fold: Fold, x: *const f32, rows: usize, stride: usize, acc: *mut f32, cols: usize) {
     // SAFETY: the caller's contract.
     unsafe {
         match fold {
-            Fold::Sum => columns_with::<V, Sum>(x, rows, cols, acc),
-            Fold::Max => columns_with::<V, Max>(x, rows, cols, acc),
-            Fold::Min => columns_with::<V, Min>(x, rows, cols, acc),
+            Fold::Sum => columns_with::<V, Sum>(x, rows, stride, acc, cols),
+            Fold::Max => columns_with::<V, Max>(x, rows, stride, acc, cols),
+            Fold::Min => columns_with::<V, Min>(x, rows, stride, acc, cols),
         }
     }
 }
 crate::simd::isa_table!(
-    COLUMNS = F "reduce_columns_f32" columns(fold: Fold, x: *const f32, rows: usize, cols: usize, acc: *mut f32)
+    COLUMNS = F "reduce_columns_f32"
+        columns(fold: Fold, x: *const f32, rows: usize, stride: usize, acc: *mut f32, cols: usize)
 );
 
 /// Folds every row of `x` into `acc`, in order.
 ///
 /// # Panics
 /// If `x` is not made of rows as long as `acc`.
-pub fn reduce_columns_f32(isa: Isa, fold: Fold, x: &[f32], acc: &mut [f32]) {
+pub fn reduce_columns_f32(pool: &ThreadPool, isa: Isa, fold: Fold, x: &[f32], acc: &mut [f32]) {
     let cols = acc.len();
     assert!(cols > 0 && x.len().is_multiple_of(cols), "rows of {cols} in {}", x.len());
-    // SAFETY: picked through an `Isa`; sizes as checked.
-    unsafe { (pick(COLUMNS, isa).run)(fold, x.as_ptr(), x.len() / cols, cols, acc.as_mut_ptr()) };
+    let (run, rows, acc) = (pick(COLUMNS, isa).run, x.len() / cols, Shared::new(acc));
+    each_columns(pool, rows, cols, &|first, count| {
+        // SAFETY: picked through an `Isa`; sizes as checked; no other task has these columns.
+        unsafe { run(fold, x.as_ptr().wrapping_add(first), rows, cols, acc.at(first), count) };
+    });
 }
 
 #[inline(always)]
@@ -160,10 +180,13 @@ crate::simd::isa_table!(
 ///
 /// # Panics
 /// If `x` is not made of as many rows of one length as `acc` has elements.
-pub fn reduce_rows_f32(isa: Isa, fold: Fold, x: &[f32], acc: &mut [f32]) {
+pub fn reduce_rows_f32(pool: &ThreadPool, isa: Isa, fold: Fold, x: &[f32], acc: &mut [f32]) {
     assert!(!acc.is_empty() && x.len().is_multiple_of(acc.len()), "{} rows in {}", acc.len(), x.len());
-    // SAFETY: picked through an `Isa`; sizes as checked.
-    unsafe { (pick(ROWS, isa).run)(fold, x.as_ptr(), x.len() / acc.len(), acc.as_mut_ptr(), acc.len()) };
+    let (run, n, acc) = (pick(ROWS, isa).run, x.len() / acc.len(), Shared::new(acc));
+    pool.run_chunks(acc.len(), GRAIN / n.max(1) + 1, &|rows: Range<usize>| {
+        // SAFETY: picked through an `Isa`; sizes as checked; no other task has these rows.
+        unsafe { run(fold, x[rows.start * n..].as_ptr(), n, acc.at(rows.start), rows.len()) };
+    });
 }
 
 /// Bytes of either sign.
@@ -181,15 +204,15 @@ pub(crate) unsafe fn load_byte<V: I32v>(signed: bool, x: *const u8, n: usize) ->
 }
 
 #[inline(always)]
-unsafe fn byte_columns<V: I32v>(signed: bool, x: *const u8, rows: usize, cols: usize, acc: *mut i32) {
-    // SAFETY: `x` is good for `rows · cols` bytes, `acc` for `cols` sums.
+unsafe fn byte_columns<V: I32v>(signed: bool, x: *const u8, rows: usize, stride: usize, acc: *mut i32, cols: usize) {
+    // SAFETY: `x` is good for `rows` rows of `cols` bytes at distance `stride`, `acc` for `cols` sums.
     unsafe {
         let mut c = 0;
         while c + 4 * V::N <= cols {
             let mut sums = [V::splat(0); 4];
             for r in 0..rows {
                 for (u, sum) in sums.iter_mut().enumerate() {
-                    *sum = sum.add(load_byte::<V>(signed, x.add(r * cols + c + u * V::N), V::N));
+                    *sum = sum.add(load_byte::<V>(signed, x.add(r * stride + c + u * V::N), V::N));
                 }
             }
             for (u, sum) in sums.into_iter().enumerate() {
@@ -202,7 +225,7 @@ unsafe fn byte_columns<V: I32v>(signed: bool, x: *const u8, rows: usize, cols: u
             let n = (cols - c).min(V::N);
             let mut sums = V::splat(0);
             for r in 0..rows {
-                sums = sums.add(load_byte::<V>(signed, x.add(r * cols + c), n));
+                sums = sums.add(load_byte::<V>(signed, x.add(r * stride + c), n));
             }
             let mut before = [0i32; 16];
             sums.store(before.as_mut_ptr());
@@ -214,18 +237,22 @@ unsafe fn byte_columns<V: I32v>(signed: bool, x: *const u8, rows: usize, cols: u
     }
 }
 crate::simd::isa_table!(
-    BYTE_COLUMNS = I "sum_columns_8bit" byte_columns(signed: bool, x: *const u8, rows: usize, cols: usize, acc: *mut i32)
+    BYTE_COLUMNS = I "sum_columns_8bit"
+        byte_columns(signed: bool, x: *const u8, rows: usize, stride: usize, acc: *mut i32, cols: usize)
 );
 
 /// Adds every row of `x` (of i8 if `signed`, else of u8) to `acc`.
 ///
 /// # Panics
 /// If `x` is not made of rows as long as `acc`.
-pub fn sum_columns_8bit(isa: Isa, signed: bool, x: &[u8], acc: &mut [i32]) {
+pub fn sum_columns_8bit(pool: &ThreadPool, isa: Isa, signed: bool, x: &[u8], acc: &mut [i32]) {
     let cols = acc.len();
     assert!(cols > 0 && x.len().is_multiple_of(cols), "rows of {cols} in {}", x.len());
-    // SAFETY: picked through an `Isa`; sizes as checked.
-    unsafe { (pick(BYTE_COLUMNS, isa).run)(signed, x.as_ptr(), x.len() / cols, cols, acc.as_mut_ptr()) };
+    let (run, rows, acc) = (pick(BYTE_COLUMNS, isa).run, x.len() / cols, Shared::new(acc));
+    each_columns(pool, rows, cols, &|first, count| {
+        // SAFETY: picked through an `Isa`; sizes as checked; no other task has these columns.
+        unsafe { run(signed, x.as_ptr().wrapping_add(first), rows, cols, acc.at(first), count) };
+    });
 }
 
 #[inline(always)]
@@ -255,8 +282,11 @@ crate::simd::isa_table!(
 ///
 /// # Panics
 /// As [`reduce_rows_f32`].
-pub fn sum_rows_8bit(isa: Isa, signed: bool, x: &[u8], acc: &mut [i32]) {
+pub fn sum_rows_8bit(pool: &ThreadPool, isa: Isa, signed: bool, x: &[u8], acc: &mut [i32]) {
     assert!(!acc.is_empty() && x.len().is_multiple_of(acc.len()), "{} rows in {}", acc.len(), x.len());
-    // SAFETY: picked through an `Isa`; sizes as checked.
-    unsafe { (pick(BYTE_ROWS, isa).run)(signed, x.as_ptr(), x.len() / acc.len(), acc.as_mut_ptr(), acc.len()) };
+    let (run, n, acc) = (pick(BYTE_ROWS, isa).run, x.len() / acc.len(), Shared::new(acc));
+    pool.run_chunks(acc.len(), GRAIN / n.max(1) + 1, &|rows: Range<usize>| {
+        // SAFETY: picked through an `Isa`; sizes as checked; no other task has these rows.
+        unsafe { run(signed, x[rows.start * n..].as_ptr(), n, acc.at(rows.start), rows.len()) };
+    });
 }

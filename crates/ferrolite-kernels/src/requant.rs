@@ -168,14 +168,17 @@ fn first_in(a: u64, m: u64, (lo, hi): (u64, u64), last: u64) -> Option<u64> {
     if 2 * a > m {
         return first_in(m - a, m, (m - hi, m - lo), last);
     }
-    let x = lo.div_ceil(a);
-    let x = if a * x <= hi {
-        x
-    } else {
-        // No multiple of a is in the range: it is y times round the circle, where a multiple of a is in m·y + (lo..=hi).
-        let y = first_in((a - m % a) % a, a, (lo % a, hi % a), a * last / m + 1)?;
-        (lo + m * y).div_ceil(a)
-    };
+    // The first multiple of a that is not below the range; all x before it are below.
+    let below = lo / a;
+    let rest = lo - below * a;
+    let x = below + u64::from(rest > 0);
+    if x > last || a * x <= hi {
+        return (x <= last).then_some(x);
+    }
+    // No multiple of a is in the range: it is y times round the circle, where a multiple of a is in m·y + (lo..=hi).
+    let (round, left) = (m / a, m % a);
+    let y = first_in(if left > 0 { a - left } else { 0 }, a, (rest, hi - below * a), last / round + 1)?;
+    let x = (lo + m * y).div_ceil(a);
     (x <= last).then_some(x)
 }
 

@@ -1,16 +1,17 @@
 //! CONCATENATION: tensors one after another along a dimension.
 
 use crate::common::activation::quantized_range;
+use crate::common::blocks::copy_run;
 use crate::common::cases;
 use crate::common::lut::Table8;
 use crate::common::moves_grad;
+use crate::common::parallel::{GRAIN_BYTES, for_items};
 use crate::common::strided::{Step, StridedCopy, axis, elements, fixed_size, strides};
 use crate::gradient::Gradient;
 use crate::op::{Case, FastKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
 use crate::quantize::QuantRule;
 use crate::tensor::{Shape, TensorInfo};
 use crate::{OpError, ensure};
-use ferrolite_kernels::Isa;
 use ferrolite_model::schema::{ActivationFunctionType, ConcatenationOptionsT};
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, TensorType};
 use smallvec::smallvec;
@@ -62,14 +63,14 @@ impl OpDef for Concatenation {
     }
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        Ok(Box::new(concatenate(node, None)?))
+        Ok(Box::new(concatenate(node)?))
     }
 
     fn fast(&self) -> &'static [FastKernel] {
         &[FastKernel {
             name: "block_copy",
             supports: |node| node.output(0).is_ok_and(|t| t.ty.bits() >= 8),
-            prepare: |node, isa| Ok(Box::new(concatenate(node, Some(isa))?)),
+            prepare: |node, _| Ok(Box::new(join(node)?)),
         }]
     }
 
@@ -112,8 +113,7 @@ impl OpDef for Concatenation {
     }
 }
 
-/// What both kernels run; the fast one has an instruction set.
-fn concatenate(node: &NodeView<'_>, isa: Option<Isa>) -> Result<Concatenate, OpError> {
+fn concatenate(node: &NodeView<'_>) -> Result<Concatenate, OpError> {
     let output = node.output(0)?;
     let at = join_axis(node, node.input(0)?.shape.len())?;
     let (to, total) = (strides(&output.shape), elements(&output.shape)?);
@@ -127,20 +127,10 @@ fn concatenate(node: &NodeView<'_>, isa: Option<Isa>) -> Result<Concatenate, OpE
         let count = elements(&shape)?;
         let start = if count == 0 { 0 } else { offset * to[at] as usize };
         let copy = StridedCopy::new(input.ty, steps, (0, count), (start, total))?;
-        let rescale = Rescale::between(input, output)?;
-        let table = rescale.filter(|_| isa.is_some()).map(|r| r.table(output.ty));
-        parts.push(Part { copy, rescale, table });
+        parts.push((copy, Rescale::between(input, output)?));
         offset += std::mem::take(&mut shape[at]);
     }
-    Ok(Concatenate { parts, ty: output.ty, isa })
-}
-
-/// One input's place in the output.
-struct Part {
-    copy: StridedCopy,
-    rescale: Option<Rescale>,
-    /// What [`Rescale`] makes of every byte.
-    table: Option<Table8>,
+    Ok(Concatenate { parts, ty: output.ty })
 }
 
 /// Moves 8-bit values to the output's scale: round(x · scale + bias) + zero_point.
@@ -190,9 +180,9 @@ impl Rescale {
 }
 
 struct Concatenate {
-    parts: Vec<Part>,
+    /// How each input gets to its place in the output.
+    parts: Vec<(StridedCopy, Option<Rescale>)>,
     ty: TensorType,
-    isa: Option<Isa>,
 }
 
 impl Kernel for Concatenate {
@@ -202,19 +192,70 @@ impl Kernel for Concatenate {
             // Packed elements are written one by one into bytes that they share.
             output.fill(0);
         }
-        for (part, input) in self.parts.iter().zip(&io.inputs) {
+        for ((copy, rescale), input) in self.parts.iter().zip(&io.inputs) {
             let Some(input) = input else { return Err(OpError::invalid("an input is missing")) };
-            match (part.rescale, &part.table, self.isa) {
-                (None, _, None) => part.copy.run_bytes(input.bytes, output)?,
-                (None, _, Some(isa)) => part.copy.run_blocks(io.pool, isa, input.bytes, output)?,
-                (_, Some(table), _) => part.copy.map_runs(input.bytes, output, |x| table[usize::from(x)])?,
-                (Some(r), None, _) => part.copy.map_bytes(input.bytes, output, |x| r.apply_byte(self.ty, x))?,
+            match rescale {
+                None => copy.run_bytes(input.bytes, output)?,
+                Some(r) => copy.map_bytes(input.bytes, output, |x| r.apply_byte(self.ty, x))?,
             }
         }
         Ok(())
     }
 
     fn name(&self) -> &str {
-        if self.isa.is_some() { "concatenation/block_copy" } else { "reference" }
+        "reference"
+    }
+}
+
+fn join(node: &NodeView<'_>) -> Result<Join, OpError> {
+    let output = node.output(0)?;
+    let at = join_axis(node, node.input(0)?.shape.len())?;
+    let bytes = |shape: &[usize]| output.ty.byte_len(elements(shape)?).ok_or_else(|| OpError::invalid("too large"));
+    let part = |i: usize| {
+        let input = node.input(i)?;
+        let table = Rescale::between(input, output)?.map(|r| r.table(output.ty));
+        Ok((bytes(input.shape.get(at..).unwrap_or_default())?, table))
+    };
+    let parts = (0..node.inputs.len()).map(part).collect::<Result<Vec<_>, OpError>>()?;
+    Ok(Join { parts, rows: elements(&output.shape[..at])?, row: bytes(&output.shape[at..])? })
+}
+
+/// Whole elements, row by row of the dimensions before the joined one.
+struct Join {
+    /// Of each input: bytes that it adds to a row, and what it makes of each if its scale is not the output's.
+    parts: Vec<(usize, Option<Table8>)>,
+    rows: usize,
+    /// Bytes of a row.
+    row: usize,
+}
+
+impl Kernel for Join {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        let (inputs, output) = (&io.inputs, io.outputs[0].bytes());
+        let input = |i: usize| inputs.get(i).and_then(|x| x.as_ref()).map_or(&[][..], |x| x.bytes);
+        let fits = self.parts.iter().enumerate().all(|(i, (run, _))| input(i).len() == run * self.rows);
+        ensure!(fits && output.len() == self.row * self.rows, "sizes changed since the kernel was prepared");
+        if output.is_empty() {
+            return Ok(());
+        }
+        for_items(io.pool, output, self.row, GRAIN_BYTES / self.row + 1, |rows, part| {
+            let mut at = 0;
+            for (i, (run, table)) in self.parts.iter().enumerate().filter(|(_, (run, _))| *run > 0) {
+                let from = input(i)[rows.start * run..].chunks_exact(*run);
+                for (to, from) in part.chunks_exact_mut(self.row).zip(from) {
+                    let to = &mut to[at..at + run];
+                    match table {
+                        None => copy_run(from, to),
+                        Some(table) => to.iter_mut().zip(from).for_each(|(to, &x)| *to = table[usize::from(x)]),
+                    }
+                }
+                at += run;
+            }
+        });
+        Ok(())
+    }
+
+    fn name(&self) -> &str {
+        "concatenation/block_copy"
     }
 }

@@ -84,6 +84,10 @@ impl OpDef for Div {
         }
     }
 
+    fn is_pointwise(&self) -> bool {
+        true
+    }
+
     fn fast(&self) -> &'static [FastKernel] {
         &[FastKernel {
             name: "div_f32",

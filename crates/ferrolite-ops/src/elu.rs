@@ -40,6 +40,10 @@ impl OpDef for Elu {
         }
     }
 
+    fn is_pointwise(&self) -> bool {
+        true
+    }
+
     fn fast(&self) -> &'static [FastKernel] {
         &[
             FastKernel {

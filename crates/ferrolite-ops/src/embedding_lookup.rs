@@ -73,7 +73,7 @@ impl OpDef for EmbeddingLookup {
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule {
             activations: Some(&[]),
-            weights: Some(WeightRule { input: 1, axis: 0, activation: 0 }),
+            weights: Some(WeightRule { input: 1, axis: 0, activation: 0, int4: true }),
             bias: None,
             output: OutputRule::NotQuantized,
             int8: false,

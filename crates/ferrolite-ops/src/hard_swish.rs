@@ -44,6 +44,10 @@ impl OpDef for HardSwish {
         for_quantized!(ty, T => unary(move |x: T| T::saturate(p.apply(x.widen()).into())))
     }
 
+    fn is_pointwise(&self) -> bool {
+        true
+    }
+
     fn fast(&self) -> &'static [FastKernel] {
         &[
             FastKernel {

@@ -78,6 +78,10 @@ impl OpDef for LeakyRelu {
         }))
     }
 
+    fn is_pointwise(&self) -> bool {
+        true
+    }
+
     fn fast(&self) -> &'static [FastKernel] {
         &[
             FastKernel {

@@ -10,6 +10,7 @@ mod error;
 pub mod gradient;
 pub mod op;
 pub mod output_type;
+pub mod pointwise;
 pub mod quantize;
 pub mod session;
 pub mod tensor;

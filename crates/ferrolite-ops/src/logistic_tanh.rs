@@ -83,6 +83,10 @@ impl OpDef for Logistic {
         }
     }
 
+    fn is_pointwise(&self) -> bool {
+        true
+    }
+
     fn fast(&self) -> &'static [FastKernel] {
         &[
             FastKernel {
@@ -148,6 +152,10 @@ impl OpDef for Tanh {
             }
             _ => unary_float(ty, f32::tanh),
         }
+    }
+
+    fn is_pointwise(&self) -> bool {
+        true
     }
 
     fn fast(&self) -> &'static [FastKernel] {

@@ -77,6 +77,10 @@ impl OpDef for Extremum {
         }
     }
 
+    fn is_pointwise(&self) -> bool {
+        true
+    }
+
     fn fast(&self) -> &'static [FastKernel] {
         self.fast
     }

@@ -102,6 +102,10 @@ impl OpDef for Mul {
         }
     }
 
+    fn is_pointwise(&self) -> bool {
+        true
+    }
+
     fn fast(&self) -> &'static [FastKernel] {
         &[
             FastKernel {

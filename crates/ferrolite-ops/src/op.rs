@@ -328,6 +328,11 @@ pub trait OpDef: Send + Sync {
         false
     }
 
+    /// Whether each element of the output is a function of the inputs' elements at its place (after broadcasting).
+    fn is_pointwise(&self) -> bool {
+        false
+    }
+
     /// Whether a node whose inputs are all constants may be computed once, when it is planned: true unless it has state,
     /// draws random numbers or runs other subgraphs.
     fn is_foldable(&self) -> bool {

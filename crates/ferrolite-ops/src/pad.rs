@@ -3,7 +3,7 @@
 use crate::common::blocks::copy_run;
 use crate::common::cases::{self, Operand};
 use crate::common::moves_grad;
-use crate::common::parallel::for_items;
+use crate::common::parallel::{GRAIN_BYTES, for_items};
 use crate::common::strided::{Step, StridedCopy, elements, fixed_size, index_input, known, strides};
 use crate::gradient::Gradient;
 use crate::op::{Case, FastKernel, InferResult, Inferred, Io, Kernel, NodeView, OpDef, OpId};
@@ -202,7 +202,7 @@ impl Kernel for Sweep {
         if self.levels.len() == 1 || width == 0 {
             self.write(&self.levels, 0..all, &value, input, output);
         } else {
-            for_items(io.pool, output, width, (64 << 10) / width + 1, |range, part| {
+            for_items(io.pool, output, width, GRAIN_BYTES / width + 1, |range, part| {
                 self.write(&self.levels, range, &value, input, part);
             });
         }

@@ -29,6 +29,8 @@ pub struct WeightRule {
     pub axis: usize,
     /// Which activation input the bias scale is made from.
     pub activation: usize,
+    /// There are kernels for int4 weights here and in LiteRT, with float and integer activations alike.
+    pub int4: bool,
 }
 
 /// Parameters of quantized outputs.

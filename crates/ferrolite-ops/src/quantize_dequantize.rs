@@ -129,6 +129,10 @@ impl OpDef for Quantize {
         }
     }
 
+    fn is_pointwise(&self) -> bool {
+        true
+    }
+
     fn fast(&self) -> &'static [FastKernel] {
         QUANTIZE
     }

@@ -158,6 +158,10 @@ impl OpDef for Bounded {
         }))
     }
 
+    fn is_pointwise(&self) -> bool {
+        true
+    }
+
     fn fast(&self) -> &'static [FastKernel] {
         self.fast
     }

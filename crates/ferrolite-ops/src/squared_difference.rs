@@ -44,6 +44,10 @@ impl OpDef for SquaredDifference {
         }
     }
 
+    fn is_pointwise(&self) -> bool {
+        true
+    }
+
     fn fast(&self) -> &'static [FastKernel] {
         const NAME: &str = "squared_difference_f32";
         &[

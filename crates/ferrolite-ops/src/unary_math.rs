@@ -244,6 +244,10 @@ impl OpDef for Math {
         unary_float(ty, self.float)
     }
 
+    fn is_pointwise(&self) -> bool {
+        true
+    }
+
     fn fast(&self) -> &'static [FastKernel] {
         self.fast
     }

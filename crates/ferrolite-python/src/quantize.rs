@@ -4,7 +4,7 @@ use crate::array;
 use crate::dtype;
 use crate::error::value_error;
 use crate::wrapper::InterpreterWrapper;
-use ferrolite::quantize::{self as engine, Calibration, Mode};
+use ferrolite::quantize::{self as engine, Calibration, Method, Mode};
 use ferrolite::{Options, TensorType};
 use numpy::{PyArrayDescr, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyRuntimeError, PyUserWarning, PyValueError};
@@ -26,7 +26,9 @@ enum State {
 #[pymethods]
 impl Calibrator {
     #[new]
-    fn new(py: Python<'_>, wrapper: &InterpreterWrapper, threads: usize) -> PyResult<Self> {
+    fn new(py: Python<'_>, wrapper: &InterpreterWrapper, threads: usize, method: &str) -> PyResult<Self> {
+        let method: Method =
+            method.parse().map_err(|e| PyValueError::new_err(format!("calibration method {method:?}: {e}")))?;
         let model = Arc::clone(&wrapper.model);
         let options = Options { threads, ..Options::default() };
         let started = py.detach(|| engine::Calibrator::with_options(Arc::clone(&model), options));
@@ -34,7 +36,7 @@ impl Calibrator {
         let size = |d: &i32| usize::try_from(*d).unwrap_or(1);
         let shapes = tensors().map(|t| t.shape.iter().map(size).collect()).collect();
         let types = tensors().map(|t| t.ty).collect();
-        let engine = Box::new(started.map_err(value_error)?);
+        let engine = Box::new(started.map_err(value_error)?.method(method));
         Ok(Calibrator(Mutex::new(State::Running { engine, shapes, types })))
     }
 
@@ -72,7 +74,8 @@ impl Calibrator {
 
 /// Quantizes a model and returns the file's bytes.
 #[pyfunction]
-#[pyo3(signature = (wrapper, mode, input_type, output_type, per_channel, calibrator))]
+#[pyo3(signature = (wrapper, mode, input_type, output_type, per_channel, weight_bits, recipe, calibrator))]
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn quantize<'py>(
     py: Python<'py>,
     wrapper: &InterpreterWrapper,
@@ -80,9 +83,12 @@ pub(crate) fn quantize<'py>(
     input_type: Option<Bound<'py, PyArrayDescr>>,
     output_type: Option<Bound<'py, PyArrayDescr>>,
     per_channel: bool,
+    weight_bits: u8,
+    recipe: &str,
     calibrator: Option<&Calibrator>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let modes = [Mode::DynamicRange, Mode::Float16, Mode::Int8, Mode::Int8Only, Mode::Int16x8];
+    let modes =
+        [Mode::Float, Mode::WeightOnly, Mode::DynamicRange, Mode::Float16, Mode::Int8, Mode::Int8Only, Mode::Int16x8];
     let found = modes.into_iter().find(|m| m.name() == mode);
     let mode = found.ok_or_else(|| PyValueError::new_err(format!("there is no mode {mode:?}")))?;
     let ty = |descr: &Bound<'py, PyArrayDescr>| dtype::tensor_type(descr);
@@ -90,6 +96,8 @@ pub(crate) fn quantize<'py>(
         input_type: input_type.as_ref().and_then(ty),
         output_type: output_type.as_ref().and_then(ty),
         per_channel,
+        weight_bits,
+        rules: ferrolite::recipe::parse(recipe).map_err(|e| PyValueError::new_err(format!("recipe: {e}")))?,
         ..engine::Options::new(mode)
     };
     let calibration = calibrator.map(|c| {

@@ -73,6 +73,27 @@ def test_modes(network):
     assert types(converter(network, lists, ops=INT16, io=np.int16).convert())[:2] == ["int16", "int16"]
 
 
+@pytest.mark.parametrize("method", ["min-max", "moving-average", "percentile=99.9", "entropy", "mse"])
+def test_calibration_methods(network, method):
+    c = converter(network, lists)
+    c.calibration_method = method
+    want, got = (tflite.Model(m)(SAMPLES[:, 0]) for m in (network, c.convert()))
+    assert np.abs(want - got).max() < 0.05
+    c.calibration_method = "best"
+    with pytest.raises(ValueError, match="'best'|\"best\".*min-max"):
+        c.convert()
+
+
+def test_recipe(network):
+    c = converter(network, lists, optimize=False)
+    c.recipe = [{"operators": ["CONV_2D"], "scheme": "int8"}]
+    want, got = (tflite.Model(m)(SAMPLES[:, 0]) for m in (network, c.convert()))
+    assert 0 < np.abs(want - got).max() < 0.05
+    c.recipe = [{"scheme": "int9"}]
+    with pytest.raises(ValueError, match="recipe: rule 0: there is no scheme"):
+        c.convert()
+
+
 def test_contradictions(network):
     with pytest.raises(ValueError) as e:
         converter(network, ops=INT8).convert()

@@ -3,7 +3,7 @@
 use crate::QuantizeError;
 use crate::graph::Graph;
 use crate::params::{quantize_bias, quantize_weights, to_half};
-use crate::plan::{Decision, Form, GraphPlan, QuantPlan};
+use crate::plan::{Decision, Form, GraphPlan, QuantPlan, Weights};
 use ferrolite_model::{
     BuiltinOperator, BuiltinOptions, Model, Node, OperatorCode, Quantization, Tensor, TensorId, TensorType,
     min_operator_version,
@@ -162,11 +162,10 @@ impl Rewrite<'_> {
                 };
                 self.convert(BuiltinOperator::QUANTIZE, source, id, params.ty, Some((*params).into()))
             }
-            Form::Weights { axis, scales } => {
-                let values = self.source.float_constant(id).unwrap_or_default();
-                let Some(channels) = self.source.channels(id, *axis) else { return id };
-                let data = quantize_weights(&values, scales, channels);
-                self.constant(id, TensorType::Int8, data, Some(scaled(scales, *axis)))
+            Form::Weights(weights) => self.weights(id, weights),
+            Form::Dequantized(weights) => {
+                let integers = self.weights(id, weights);
+                self.convert(BuiltinOperator::DEQUANTIZE, integers, id, TensorType::Float32, None)
             }
             Form::Bias { ty, scales } => {
                 let values = self.source.float_constant(id).unwrap_or_default();
@@ -183,6 +182,14 @@ impl Rewrite<'_> {
                 self.convert(BuiltinOperator::DEQUANTIZE, half, id, TensorType::Float32, None)
             }
         }
+    }
+
+    /// Adds the integer weights that stand for `id`.
+    fn weights(&mut self, id: TensorId, Weights { ty, axis, scales }: &Weights) -> TensorId {
+        let values = self.source.float_constant(id).unwrap_or_default();
+        let Some(channels) = self.source.channels(id, *axis) else { return id };
+        let data = quantize_weights(&values, scales, channels, *ty);
+        self.constant(id, *ty, data, Some(scaled(scales, *axis)))
     }
 
     /// Adds a constant that stands for `id`.

@@ -1,6 +1,7 @@
 //! Calibration: the range of every activation over representative inputs.
 
-use crate::QuantizeError;
+use crate::histogram::Histogram;
+use crate::{Method, QuantizeError, graph};
 use ferrolite_model::{Model, Subgraph, TensorId, TensorType};
 use ferrolite_ops::Catalog;
 use ferrolite_runtime::{Interpreter, Options, TensorView};
@@ -14,6 +15,52 @@ pub struct Calibration {
     /// Tensor names, by which a calibration is known to belong to a model.
     names: Vec<String>,
     samples: usize,
+    method: Method,
+    findings: Findings,
+}
+
+/// What a calibration tells about its samples.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Findings {
+    /// The sample, counted from 1, that was the last to widen a tensor's observed values by more than a hundredth. Where
+    /// it is among the last ones, more samples would widen ranges further.
+    pub settled_after: usize,
+    /// Tensors one of whose samples reaches more than [`Stretch::LEAST`] times as far as they do on average, worst first.
+    pub stretched: Vec<Stretch>,
+    /// Tensors with values that their range leaves out, as part of all (0..1), most first. Empty for [`Method::MinMax`].
+    pub clipped: Vec<(String, f64)>,
+}
+
+/// A sample that stretches the observed values of a tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stretch {
+    /// Name of the tensor.
+    pub tensor: String,
+    /// Number of the sample, from 0.
+    pub sample: usize,
+    /// How much further it reaches than samples do on average.
+    pub factor: f32,
+}
+
+impl Stretch {
+    /// Factors below this are ordinary.
+    pub const LEAST: f32 = 3.0;
+}
+
+/// What was seen of a tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Observed {
+    pub(crate) min: f32,
+    pub(crate) max: f32,
+    /// Averages of the samples' ends.
+    pub(crate) average: (f32, f32),
+    pub(crate) histogram: Option<Histogram>,
+    /// Samples, the sum of what they reach, and the one that reaches furthest.
+    samples: usize,
+    reached: f64,
+    furthest: (f32, usize),
+    /// The sample that widened it last, from 1.
+    widened: usize,
 }
 
 impl Calibration {
@@ -21,7 +68,13 @@ impl Calibration {
     pub fn empty(model: &Model) -> Calibration {
         let tensors = model.subgraphs.first().map_or(&[][..], |graph| &graph.tensors);
         let names = tensors.iter().map(|tensor| tensor.name().to_owned()).collect::<Vec<_>>();
-        Calibration { ranges: vec![None; names.len()], names, samples: 0 }
+        Calibration {
+            ranges: vec![None; names.len()],
+            names,
+            samples: 0,
+            method: Method::MinMax,
+            findings: Findings::default(),
+        }
     }
 
     /// Smallest and largest value of a tensor, if it was computed.
@@ -50,6 +103,16 @@ impl Calibration {
         self.samples
     }
 
+    /// How the ranges were found.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// What there is to tell about the samples.
+    pub fn findings(&self) -> &Findings {
+        &self.findings
+    }
+
     /// Checks that this is a calibration of `graph`.
     pub(crate) fn check(&self, graph: &Subgraph) -> Result<(), QuantizeError> {
         let (ours, theirs) = (self.names.len(), graph.tensors.len());
@@ -66,8 +129,8 @@ impl Calibration {
     }
 }
 
-/// Runs a model on representative inputs and keeps the range of every float tensor: memory does not grow with the number
-/// of inputs.
+/// Runs a model on representative inputs and keeps the range of every float tensor, or the histogram of its values where
+/// the [`Method`] asks for one: memory does not grow with the number of inputs.
 ///
 /// ```no_run
 /// # use ferrolite_model::Model;
@@ -86,6 +149,8 @@ impl Calibration {
 pub struct Calibrator {
     interpreter: Interpreter,
     catalog: Catalog,
+    /// By tensor.
+    observed: Vec<Option<Observed>>,
     calibration: Calibration,
 }
 
@@ -101,9 +166,20 @@ impl Calibrator {
         options.delegates.retain(|delegate| delegate.name() != "fused");
         let catalog = options.catalog.clone();
         let options = Options { cache_bytes: usize::MAX, ..options };
+        let model = model.into();
+        if let Some(why) = graph::without_floats(&model) {
+            return Err(QuantizeError::Nothing(why));
+        }
         let interpreter = Interpreter::with_options(model, options)?;
         let calibration = Calibration::empty(interpreter.model());
-        Ok(Calibrator { interpreter, catalog, calibration })
+        let observed = vec![None; calibration.names.len()];
+        Ok(Calibrator { interpreter, catalog, observed, calibration })
+    }
+
+    /// Finds ranges by this method; for the samples that follow.
+    pub fn method(mut self, method: Method) -> Calibrator {
+        self.calibration.method = method;
+        self
     }
 
     /// Changes the shape of input `i` for the inputs that follow, to feed batches for example.
@@ -139,11 +215,11 @@ impl Calibrator {
     }
 
     fn observe(&mut self) -> Result<(), QuantizeError> {
-        let (ranges, sample) = (&mut self.calibration.ranges, self.calibration.samples);
+        let (observed, sample, method) = (&mut self.observed, self.calibration.samples, self.calibration.method);
         let mut failure = None;
         self.interpreter.invoke_observed(&mut |tensor| {
             if failure.is_none() && tensor.ty == TensorType::Float32 {
-                failure = widen(&mut ranges[tensor.id], &tensor, sample).err();
+                failure = see(&mut observed[tensor.id], &tensor, sample, method).err();
             }
         })?;
         self.calibration.samples += 1;
@@ -158,9 +234,30 @@ impl Calibrator {
     /// The ranges.
     pub fn finish(mut self) -> Calibration {
         if self.calibration.samples > 0 {
+            self.find_ranges();
             self.complete();
         }
         self.calibration
+    }
+
+    fn find_ranges(&mut self) {
+        let Calibration { ranges, names, method, findings, .. } = &mut self.calibration;
+        for ((observed, range), name) in self.observed.iter().zip(ranges).zip(names) {
+            let Some(observed) = observed else { continue };
+            let (low, high) = method.range(observed);
+            *range = Some((low, high));
+            findings.settled_after = findings.settled_after.max(observed.widened);
+            let factor = observed.furthest.0 / (observed.reached / observed.samples as f64) as f32;
+            if factor > Stretch::LEAST {
+                findings.stretched.push(Stretch { tensor: name.clone(), sample: observed.furthest.1, factor });
+            }
+            let outside = observed.histogram.as_ref().map_or(0.0, |h| h.outside(low.into(), high.into()));
+            if outside > 0.0 {
+                findings.clipped.push((name.clone(), outside));
+            }
+        }
+        findings.stretched.sort_by(|a, b| b.factor.total_cmp(&a.factor));
+        findings.clipped.sort_by(|a, b| b.1.total_cmp(&a.1));
     }
 
     /// Adds what an invocation does not show: results that were computed once from constants, and views of other tensors.
@@ -179,7 +276,7 @@ impl Calibrator {
                 }
                 if let (true, Some(tensor)) = (inputs_constant, self.interpreter.tensor(id)) {
                     // What is not finite stays without a range, which is an error where it is needed.
-                    let _ = widen(range, &tensor, 0);
+                    *range = tensor.slice::<f32>().ok().and_then(min_max);
                 } else if let (true, Some(Some(source))) = (is_view, node.inputs.first()) {
                     self.calibration.ranges[id] = self.calibration.ranges[*source];
                 }
@@ -188,24 +285,54 @@ impl Calibrator {
     }
 }
 
-/// Widens a range by a tensor's values.
-fn widen(range: &mut Option<(f32, f32)>, tensor: &TensorView<'_>, sample: usize) -> Result<(), QuantizeError> {
+/// Takes the values of a tensor in.
+fn see(
+    observed: &mut Option<Observed>,
+    tensor: &TensorView<'_>,
+    sample: usize,
+    method: Method,
+) -> Result<(), QuantizeError> {
     let values = tensor.slice::<f32>()?;
     if values.is_empty() {
         return Ok(());
     }
-    match min_max(values) {
-        Some((low, high)) => {
-            let (min, max) = range.unwrap_or((low, high));
-            *range = Some((min.min(low), max.max(high)));
-            Ok(())
+    let Some((low, high)) = min_max(values) else {
+        let bad = values.iter().position(|v| !v.is_finite()).unwrap_or(0);
+        let what = format!("is {} at element {bad} for calibration sample {sample}", values[bad]);
+        return Err(QuantizeError::NotFinite { tensor: tensor.id, name: tensor.name.to_owned(), what });
+    };
+    let reach = high.max(-low);
+    match observed {
+        Some(seen) => {
+            let growth = (seen.min - low).max(high - seen.max);
+            if growth > 0.01 * (seen.max.max(0.0) - seen.min.min(0.0)) {
+                seen.widened = sample + 1;
+            }
+            (seen.min, seen.max) = (seen.min.min(low), seen.max.max(high));
+            seen.average_with(low, high);
+            seen.samples += 1;
+            seen.reached += f64::from(reach);
+            if reach > seen.furthest.0 {
+                seen.furthest = (reach, sample);
+            }
         }
         None => {
-            let bad = values.iter().position(|v| !v.is_finite()).unwrap_or(0);
-            let what = format!("is {} at element {bad} for calibration sample {sample}", values[bad]);
-            Err(QuantizeError::NotFinite { tensor: tensor.id, name: tensor.name.to_owned(), what })
+            *observed = Some(Observed {
+                min: low,
+                max: high,
+                average: (low, high),
+                histogram: method.needs_histogram().then(Histogram::new),
+                samples: 1,
+                reached: reach.into(),
+                furthest: (reach, sample),
+                widened: sample + 1,
+            });
         }
     }
+    if let Some(histogram) = observed.as_mut().and_then(|seen| seen.histogram.as_mut()) {
+        histogram.add(values, reach);
+    }
+    Ok(())
 }
 
 /// Smallest and largest of some values, `None` when any is not finite.

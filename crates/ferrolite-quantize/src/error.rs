@@ -28,6 +28,14 @@ pub enum QuantizeError {
         /// Tensor name.
         name: String,
     },
+    /// The ranges suit 8 bits only.
+    #[error("calibration by {method} finds ranges for 8 bits; for {mode} take min-max, moving-average or percentile")]
+    Method {
+        /// How ranges were found.
+        method: crate::Method,
+        /// The mode.
+        mode: &'static str,
+    },
     /// The calibration belongs to another model.
     #[error("the calibration is of another model: {0}")]
     OtherModel(String),

@@ -6,6 +6,22 @@ use crate::params::{Channels, Params};
 use ferrolite_model::{BuiltinOperator, Model, Node, Subgraph, TensorId, TensorType};
 use ferrolite_ops::tensor::copy_elements;
 
+/// Why a model has nothing to quantize, if no node of it computes with floats.
+pub(crate) fn without_floats(model: &Model) -> Option<String> {
+    let mut graphs = model.subgraphs.iter().map(|graph| Graph::new(model, graph));
+    if graphs.any(|graph| graph.graph.nodes.iter().any(|node| graph.computes_with_floats(node))) {
+        return None;
+    }
+    let tensors = || model.subgraphs.iter().flat_map(|graph| &graph.tensors);
+    let quantized = tensors()
+        .find(|tensor| !tensor.ty.is_float() && tensor.quantization.as_ref().is_some_and(|q| !q.scale.is_empty()));
+    Some(match quantized {
+        _ if model.subgraphs.iter().all(|graph| graph.nodes.is_empty()) => "the model has no nodes".into(),
+        Some(tensor) => format!("the model is quantized already: its tensor {:?} is {}", tensor.name(), tensor.ty),
+        None => "the model has no float32 tensors that a node computes with".into(),
+    })
+}
+
 /// A subgraph of a verified model.
 pub(crate) struct Graph<'a> {
     pub(crate) model: &'a Model,
@@ -29,6 +45,12 @@ impl<'a> Graph<'a> {
 
     pub(crate) fn is_float(&self, id: TensorId) -> bool {
         self.graph.tensors[id].ty == TensorType::Float32
+    }
+
+    /// Whether a node does arithmetic on, or moves, float32 values.
+    pub(crate) fn computes_with_floats(&self, node: &Node) -> bool {
+        !matches!(self.builtin(node), BuiltinOperator::QUANTIZE | BuiltinOperator::DEQUANTIZE)
+            && node.inputs.iter().flatten().chain(&node.outputs).any(|&id| self.is_float(id))
     }
 
     pub(crate) fn builtin(&self, node: &Node) -> BuiltinOperator {

@@ -8,26 +8,39 @@
 //! | [`Mode`] | weights | activations | needs calibration | size |
 //! |---|---|---|---|---|
 //! | `DynamicRange` | int8 | float, quantized on the fly | no | ¼ |
+//! | `WeightOnly` | stored as int8 or int4 | float | no | ¼, ⅛ |
 //! | `Float16` | float16 | float | no | ½ |
 //! | `Int8` | int8 | int8, float where an operator has no int8 kernel | yes | ¼ |
 //! | `Int8Only` | int8 | int8, or an error | yes | ¼ |
 //! | `Int16x8` | int8 | int16 | yes | ¼ |
+//!
+//! [`Rule`]s in [`Options::rules`] make exceptions: nodes of some names or operators in another form than the mode's.
 
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
 mod apply;
 mod calibrate;
+mod compare;
 mod decide;
 mod error;
 mod graph;
+mod histogram;
+mod lint;
+mod method;
 mod params;
 mod plan;
+mod recipe;
 
-pub use calibrate::{Calibration, Calibrator};
+pub use calibrate::{Calibration, Calibrator, Findings, Stretch};
+pub use compare::{BARS, Comparer, ErrorSums, LayerCost, TensorError};
 pub use error::{QuantizeError, Refusal};
+pub use lint::{Finding, Target, lint};
+pub use method::Method;
 pub use params::Params;
-pub use plan::{Decision, Form, GraphPlan, NodePlan, QuantPlan};
+pub use plan::{Decision, Form, GraphPlan, NodePlan, QuantPlan, Weights};
+pub use recipe::{Rule, Scheme};
+pub use regex_lite::{Regex, escape};
 
 use ferrolite_model::{Model, TensorType};
 use ferrolite_ops::Catalog;
@@ -35,8 +48,12 @@ use ferrolite_ops::Catalog;
 /// How a model is quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
+    /// As it is, but for the nodes that [`Options::rules`] name.
+    Float,
     /// int8 weights; activations stay float and are quantized while running.
     DynamicRange,
+    /// Weights stored as integers, computed with as float32.
+    WeightOnly,
     /// Constants stored as float16, computed with as float32.
     Float16,
     /// int8 weights and activations; operators without an int8 kernel stay in float.
@@ -51,6 +68,8 @@ impl Mode {
     /// Name in messages.
     pub fn name(self) -> &'static str {
         match self {
+            Mode::Float => "float",
+            Mode::WeightOnly => "weight-only",
             Mode::DynamicRange => "dynamic range",
             Mode::Float16 => "float16",
             Mode::Int8 => "int8",
@@ -61,16 +80,12 @@ impl Mode {
 
     /// Type of quantized activations, `None` where they stay float.
     pub fn activation_type(self) -> Option<TensorType> {
-        match self {
-            Mode::DynamicRange | Mode::Float16 => None,
-            Mode::Int8 | Mode::Int8Only => Some(TensorType::Int8),
-            Mode::Int16x8 => Some(TensorType::Int16),
-        }
+        Scheme::from(self).activation_type()
     }
 }
 
 /// What [`quantize`] is asked for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// How.
     pub mode: Mode,
@@ -81,14 +96,46 @@ pub struct Options {
     pub output_type: Option<TensorType>,
     /// One weight scale per output channel rather than one per tensor: more accurate, at no cost.
     pub per_channel: bool,
-    /// Weights with fewer elements stay float in [`Mode::DynamicRange`]: they save little and cost a conversion.
+    /// Weights with fewer elements stay float where activations are: they save little and cost a conversion.
     pub min_weight_elements: usize,
+    /// Bits of weights: 8, or 4 for the operators that have kernels for it, 8 for the others.
+    pub weight_bits: u8,
+    /// Exceptions from the mode. Of those that match a node, the last one holds.
+    pub rules: Vec<Rule>,
 }
 
 impl Options {
     /// The usual choices: weight scales per channel, from 1024 elements on.
     pub fn new(mode: Mode) -> Options {
-        Options { mode, input_type: None, output_type: None, per_channel: true, min_weight_elements: 1024 }
+        let (weight_bits, rules) = (8, Vec::new());
+        Options {
+            mode,
+            input_type: None,
+            output_type: None,
+            per_channel: true,
+            min_weight_elements: 1024,
+            weight_bits,
+            rules,
+        }
+    }
+
+    /// Whether any node may get integer activations, for which a calibration is needed.
+    pub fn needs_calibration(&self) -> bool {
+        let schemes = self.rules.iter().map(|rule| rule.scheme).chain([Scheme::from(self.mode)]);
+        schemes.into_iter().any(|scheme| scheme.activation_type().is_some())
+    }
+
+    /// What becomes of a node, and the type of its weights: int8 where the operator has no kernel for int4.
+    pub(crate) fn scheme(
+        &self,
+        model: &Model,
+        graph: &ferrolite_model::Subgraph,
+        node: &ferrolite_model::Node,
+    ) -> (Scheme, TensorType) {
+        let rule = self.rules.iter().rev().find(|rule| rule.matches(model, graph, node));
+        let bits = rule.and_then(|rule| rule.weight_bits).unwrap_or(self.weight_bits);
+        let ty = if bits == 4 { TensorType::Int4 } else { TensorType::Int8 };
+        (rule.map_or(self.mode.into(), |rule| rule.scheme), ty)
     }
 }
 

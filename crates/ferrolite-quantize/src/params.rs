@@ -85,8 +85,10 @@ fn bounds(ty: TensorType) -> (i64, i64) {
     }
 }
 
-/// Largest magnitude of int8 weights: -128 is left out, so that they are symmetric.
-const WEIGHT_MAX: f32 = 127.0;
+/// Largest magnitude of int8 or int4 weights: -128 and -8 are left out, so that they are symmetric.
+fn weight_max(ty: TensorType) -> f32 {
+    if ty == TensorType::Int4 { 7.0 } else { 127.0 }
+}
 
 /// Which scale element `i` of a tensor has.
 #[derive(Clone, Copy, Debug)]
@@ -111,9 +113,10 @@ impl Channels {
     }
 }
 
-/// Symmetric int8 scales of weights. A channel of zeros has no scale of its own and takes the largest, so that its bias
-/// is kept and multipliers stay in an ordinary range.
-pub(crate) fn weight_scales(weights: &[f32], channels: Channels) -> Vec<f32> {
+/// Symmetric scales of int8 or int4 weights. A channel of zeros has no scale of its own and takes the largest, so that its
+/// bias is kept and multipliers stay in an ordinary range. The few values of int4 are spread so that their squared error is
+/// least, which saturates the largest weights.
+pub(crate) fn weight_scales(weights: &[f32], channels: Channels, ty: TensorType) -> Vec<f32> {
     let mut largest = vec![0f32; channels.count];
     for (i, weight) in weights.iter().enumerate() {
         let channel = &mut largest[channels.of(i)];
@@ -121,7 +124,34 @@ pub(crate) fn weight_scales(weights: &[f32], channels: Channels) -> Vec<f32> {
     }
     let overall = largest.iter().fold(0f32, |a, &b| a.max(b));
     let overall = if f64::from(overall) < NARROWEST { 1.0 } else { overall };
-    largest.iter().map(|&m| if f64::from(m) < NARROWEST { overall } else { m } / WEIGHT_MAX).collect()
+    let reach = largest.iter().map(|&m| if f64::from(m) < NARROWEST { overall } else { m });
+    let scales = reach.map(|m| m / weight_max(ty)).collect();
+    if ty == TensorType::Int4 { least_squares(weights, scales, channels, ty) } else { scales }
+}
+
+/// For each channel, the part of its scale under which its weights have the least squared error.
+fn least_squares(weights: &[f32], scales: Vec<f32>, channels: Channels, ty: TensorType) -> Vec<f32> {
+    const PARTS: usize = 32;
+    let mut best = vec![(f64::INFINITY, 0.0); channels.count];
+    for part in (PARTS / 4..=PARTS).rev() {
+        let tried: Vec<f32> = scales.iter().map(|scale| scale * part as f32 / PARTS as f32).collect();
+        let mut errors = vec![0f64; channels.count];
+        for (i, &weight) in weights.iter().enumerate() {
+            let channel = channels.of(i);
+            let error = weight - to_integer(weight, tried[channel], ty) * tried[channel];
+            errors[channel] += f64::from(error * error);
+        }
+        for ((best, error), scale) in best.iter_mut().zip(errors).zip(tried) {
+            if error < best.0 {
+                *best = (error, scale);
+            }
+        }
+    }
+    best.into_iter().map(|(_, scale)| scale).collect()
+}
+
+fn to_integer(weight: f32, scale: f32, ty: TensorType) -> f32 {
+    (weight / scale).round().clamp(-weight_max(ty), weight_max(ty))
 }
 
 /// Raises weight scales until every bias, in units of input scale · weight scale, stays within `limit`: a channel with a
@@ -137,13 +167,15 @@ pub(crate) fn fit_bias(scales: &mut [f32], input_scale: f32, bias: &[f32], limit
     }
 }
 
-/// int8 data of weights.
-pub(crate) fn quantize_weights(weights: &[f32], scales: &[f32], channels: Channels) -> Vec<u8> {
-    let quantize = |(i, &weight): (usize, &f32)| {
-        let scale = scales[channels.of(i)];
-        (weight / scale).round().clamp(-WEIGHT_MAX, WEIGHT_MAX) as i8 as u8
-    };
-    weights.iter().enumerate().map(quantize).collect()
+/// Data of int8 or int4 weights.
+pub(crate) fn quantize_weights(weights: &[f32], scales: &[f32], channels: Channels, ty: TensorType) -> Vec<u8> {
+    let quantize = |(i, &weight): (usize, &f32)| to_integer(weight, scales[channels.of(i)], ty) as i8 as u8;
+    let bytes: Vec<u8> = weights.iter().enumerate().map(quantize).collect();
+    match ty {
+        // Two to a byte, low bits first.
+        TensorType::Int4 => bytes.chunks(2).map(|two| two[0] & 15 | two.get(1).unwrap_or(&0) << 4).collect(),
+        _ => bytes,
+    }
 }
 
 /// Data of a bias of type `Int32` or `Int64`, saturated.
@@ -165,7 +197,7 @@ pub(crate) fn to_half(values: &[f32]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use TensorType::{Int8, Int16, Int32, Int64, UInt8};
+    use TensorType::{Int4, Int8, Int16, Int32, Int64, UInt8};
 
     #[test]
     fn asymmetric_ranges_include_zero_and_nudge_it() {
@@ -214,20 +246,31 @@ mod tests {
         // Axis 0 of [2, 3], then axis 1, then the whole.
         let w = [1.27, -0.5, 0.0, 0.0, 2.54, -2.54];
         let rows = Channels::new(&[2, 3], Some(0)).unwrap();
-        let scales = weight_scales(&w, rows);
+        let scales = weight_scales(&w, rows, Int8);
         assert_eq!(scales, [0.01, 0.02]);
-        let q: Vec<i8> = quantize_weights(&w, &scales, rows).iter().map(|&b| b as i8).collect();
+        let q: Vec<i8> = quantize_weights(&w, &scales, rows, Int8).iter().map(|&b| b as i8).collect();
         assert_eq!(q, [127, -50, 0, 0, 127, -127]);
-        assert_eq!(weight_scales(&w, Channels::new(&[2, 3], Some(1)).unwrap()), [0.01, 0.02, 0.02]);
-        assert_eq!(weight_scales(&w, Channels::new(&[2, 3], None).unwrap()), [0.02]);
+        assert_eq!(weight_scales(&w, Channels::new(&[2, 3], Some(1)).unwrap(), Int8), [0.01, 0.02, 0.02]);
+        assert_eq!(weight_scales(&w, Channels::new(&[2, 3], None).unwrap(), Int8), [0.02]);
         assert!(Channels::new(&[2, 3], Some(2)).is_none());
+    }
+
+    #[test]
+    fn int4_is_packed_and_saturates_where_that_pays() {
+        let rows = Channels::new(&[1, 3], Some(0)).unwrap();
+        assert_eq!(quantize_weights(&[7.0, -7.0, 1.0], &[1.0], rows, Int4), [0x97, 0x01]);
+        let w: Vec<f32> = (0..1000).map(|i| (i as f32 - 500.0) / 500.0).chain([2.0]).collect();
+        let all = Channels::new(&[1001], None).unwrap();
+        let error = |scale: f32| w.iter().map(|&v| (v - to_integer(v, scale, Int4) * scale).powi(2)).sum::<f32>();
+        let found = weight_scales(&w, all, Int4)[0];
+        assert!(error(found) < 0.6 * error(2.0 / 7.0), "{found}");
     }
 
     #[test]
     fn a_channel_of_zeros_keeps_its_bias() {
         let rows = Channels::new(&[2, 1], Some(0)).unwrap();
-        assert_eq!(weight_scales(&[0.0, 1.27], rows), [0.01, 0.01]);
-        assert_eq!(weight_scales(&[0.0, 0.0], rows), [1.0 / 127.0, 1.0 / 127.0]);
+        assert_eq!(weight_scales(&[0.0, 1.27], rows, Int8), [0.01, 0.01]);
+        assert_eq!(weight_scales(&[0.0, 0.0], rows, Int8), [1.0 / 127.0, 1.0 / 127.0]);
     }
 
     #[test]

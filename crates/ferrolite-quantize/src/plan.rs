@@ -35,8 +35,10 @@ pub struct NodePlan {
 pub enum Decision {
     /// In integers.
     Integer,
-    /// In float, with int8 weights.
+    /// In float, with int8 or int4 weights.
     Hybrid,
+    /// In float, with weights that are stored as integers.
+    WeightOnly,
     /// In float, with constants stored as float16.
     Half,
     /// In float as before, and why.
@@ -54,13 +56,10 @@ pub enum Form {
     Float,
     /// As integers.
     Integer(Params),
-    /// As int8 weights, zero point 0.
-    Weights {
-        /// Dimension of the scales, `None` for a single one.
-        axis: Option<usize>,
-        /// The scales.
-        scales: Vec<f32>,
-    },
+    /// As integer weights.
+    Weights(Weights),
+    /// As float32 that is stored as integer weights.
+    Dequantized(Weights),
     /// As a bias in wide integers, zero point 0.
     Bias {
         /// `Int32` or `Int64`.
@@ -74,11 +73,22 @@ pub enum Form {
     Half,
 }
 
+/// How weights are stored: as integers, zero point 0.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    /// `Int8` or `Int4`.
+    pub ty: TensorType,
+    /// Dimension of the scales, `None` for a single one.
+    pub axis: Option<usize>,
+    /// The scales.
+    pub scales: Vec<f32>,
+}
+
 impl QuantPlan {
     /// Nodes that were decided to be computed otherwise than before.
     pub fn changed(&self) -> usize {
         let nodes = self.graphs.iter().flat_map(|graph| &graph.nodes);
-        nodes.filter(|n| matches!(n.decision, Decision::Integer | Decision::Hybrid | Decision::Half)).count()
+        nodes.filter(|n| !matches!(n.decision, Decision::Float(_) | Decision::Untouched)).count()
     }
 
     /// Nodes that stay in float, as (subgraph, node, reason).

@@ -264,10 +264,13 @@ impl Context<'_> {
     /// Joins neighbouring steps into chains where the tensors between them are large.
     pub(crate) fn join_bands(&self, facts: &Facts, steps: Vec<Step>) -> Vec<Step> {
         let graph = &self.model.subgraphs[self.subgraph];
+        // By steps, and by nodes that only give data another shape.
+        let mut is_step = vec![false; graph.nodes.len()];
+        steps.iter().flat_map(|s| &s.nodes).for_each(|&node| is_step[node] = true);
+        let views = graph.nodes.iter().zip(&is_step).filter(|(_, is_step)| !**is_step).map(|(node, _)| &node.inputs);
+        let read = steps.iter().map(|s| &s.inputs).chain(views).flatten().flatten();
         let mut uses = vec![0usize; graph.tensors.len()];
-        for id in graph.nodes.iter().flat_map(|n| n.inputs.iter().flatten()).chain(&graph.outputs) {
-            uses[*id] += 1;
-        }
+        read.chain(&graph.outputs).for_each(|&id| uses[id] += 1);
         let mut joined: Vec<Step> = Vec::with_capacity(steps.len());
         let mut rest = steps.into_iter().peekable();
         while let Some(first) = rest.next() {

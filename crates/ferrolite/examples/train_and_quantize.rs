@@ -39,7 +39,8 @@ fn main() -> Result<(), Error> {
 
     // Two hundred samples are enough to see which values occur.
     let samples = Array::from_f32(&[200, 2], &x[..400]);
-    let calibration = quantize::calibrate(&float, &[samples], &mut |_, _| {})?;
+    let samples = ferrolite::samples::Samples::from_arrays(&float, &[samples])?;
+    let calibration = quantize::calibrate(&float, &samples, quantize::Method::MinMax, 1, &mut |_, _| {})?;
     let int8 = quantize::quantize(&float, &quantize::Options::new(Mode::Int8), Some(&calibration))?;
 
     let (x, y) = points(1000, 2);

@@ -79,6 +79,12 @@ impl Error {
         Error::Usage { problem: problem.into(), help: Some(help.into()) }
     }
 
+    /// The same, about something: a file, an input.
+    pub(crate) fn prefixed(self, what: &str) -> Error {
+        let help = self.help();
+        Error::Usage { problem: format!("{what}: {self}"), help }
+    }
+
     /// A way out, where there is one to name.
     pub fn help(&self) -> Option<String> {
         let help = match self {

@@ -222,7 +222,8 @@ fn known_name(interpreter: &Interpreter, name: &str) -> Option<String> {
     input_by_name(interpreter, name).ok().map(|_| name.to_owned())
 }
 
-fn same_up_to_ones(a: &[usize], b: &[usize]) -> bool {
+/// Whether two shapes differ in dimensions of size 1 only.
+pub(crate) fn same_up_to_ones(a: &[usize], b: &[usize]) -> bool {
     let essential = |shape: &[usize]| shape.iter().copied().filter(|&dim| dim != 1).collect::<Vec<_>>();
     essential(a) == essential(b)
 }

@@ -19,9 +19,9 @@
 //! | reading, writing and building models | [`Model`], [`ModelBuilder`] |
 //! | running them | [`Interpreter`], [`Runner`], [`Options`], [`Limits`] |
 //! | operators of one's own | [`ops`], [`Catalog::with`] |
-//! | inputs and outputs | [`inputs`], [`outputs`], [`images`], [`labels`], [`Array`], [`encoding`] |
+//! | inputs and outputs | [`inputs`], [`samples`], [`outputs`], [`images`], [`labels`], [`Array`], [`encoding`] |
 //! | training | [`train`] |
-//! | quantizing | [`mod@quantize`] |
+//! | quantizing | [`mod@quantize`], [`recipe`], [`mod@compare`] |
 //! | everything at once | [`quickstart`], [`report`] |
 //! | facts and speed | [`info`], [`mod@bench`], [`roofline`], [`evaluate`] |
 //!
@@ -33,6 +33,7 @@
 
 pub mod array;
 pub mod bench;
+pub mod compare;
 pub mod datasets;
 pub mod encoding;
 mod error;
@@ -46,9 +47,11 @@ pub mod metadata;
 pub mod outputs;
 pub mod quantize;
 pub mod quickstart;
+pub mod recipe;
 pub mod report;
 pub mod roofline;
 mod runner;
+pub mod samples;
 pub mod train;
 
 pub use array::Array;

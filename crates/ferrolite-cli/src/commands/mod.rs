@@ -1,7 +1,9 @@
 //! One module per command.
 
 pub mod bench;
+pub mod compare;
 pub mod info;
+pub mod lint;
 pub mod quantize;
 pub mod quickstart;
 pub mod run;

@@ -2,7 +2,6 @@ use super::print;
 use crate::args::RunArgs;
 use crate::format;
 use crate::table::{Align, Table};
-use ferrolite::images::Normalization;
 use ferrolite::outputs::{self, Summary};
 use ferrolite::{Error, Interpreter, array, files, inputs, labels};
 use std::fmt::Write;
@@ -15,10 +14,7 @@ pub fn run(args: &RunArgs) -> Result<(), Error> {
         None => labels::embedded(&file).unwrap_or_default(),
     };
     let mut interpreter = Interpreter::with_options(files::parse_model(&args.model, file)?, args.how.options())?;
-    let normalization = (!args.mean.is_empty() || !args.std.is_empty()).then(|| {
-        let or = |given: &[f32], default: f32| if given.is_empty() { vec![default] } else { given.to_vec() };
-        Normalization { mean: or(&args.mean, 0.0), std: or(&args.std, 1.0) }
-    });
+    let normalization = args.pictures.normalization();
     let filled = inputs::fill_from_files(&mut interpreter, &args.input, normalization.as_ref(), args.seed)?;
     let start = Instant::now();
     interpreter.invoke()?;

@@ -60,7 +60,7 @@ fn has(text: &str, parts: &[&str]) {
 fn help_has_examples_everywhere() {
     let scratch = Scratch::new("help");
     has(&scratch.ok(&["--help"]), &["quickstart", "Examples:"]);
-    for command in ["quickstart", "info", "run", "bench", "quantize"] {
+    for command in ["quickstart", "info", "run", "bench", "quantize", "compare", "lint"] {
         has(&scratch.ok(&[command, "--help"]), &["Examples:", &format!("ferrolite {command}")]);
     }
     has(&scratch.ok(&["train", "linear", "--help"]), &["Examples:", "--learning-rate"]);
@@ -122,6 +122,88 @@ fn quantize_writes_smaller_models() {
     let error = scratch.fails(1, &["quantize", "m.tflite", "-o", "n.tflite", "--mode", "int8"]);
     has(&error, &["error:", "help:", "--data"]);
     assert!(!scratch.path("n.tflite").exists());
+}
+
+#[test]
+fn quantize_takes_folders_and_names_and_says_what_is_wrong_with_them() {
+    let scratch = Scratch::new("calibrate");
+    std::fs::create_dir_all(scratch.path("photos")).unwrap();
+    std::fs::create_dir_all(scratch.path("empty")).unwrap();
+    for i in 0..4u8 {
+        let png = images::grey_png(&[i * 60; 20 * 10], 20, 10).unwrap();
+        std::fs::write(scratch.path(&format!("photos/{i}.png")), png).unwrap();
+    }
+    for method in ["min-max", "moving-average", "percentile", "percentile=99", "entropy", "mse"] {
+        let quantize = ["quantize", "m.tflite", "-o", "q.tflite", "--mode", "int8", "--data", "photos"];
+        scratch.ok(&[&quantize[..], &["--calibration", method, "--samples", "3"]].concat());
+    }
+    let uint8 = ["quantize", "m.tflite", "-o", "u.tflite", "--mode", "int8-only", "--io-type", "uint8"];
+    scratch.ok(&[&uint8[..], &["--data", "image=photos"]].concat());
+    has(&scratch.ok(&["run", "u.tflite"]), &["uint8 [1, 8, 8, 1]", "uint8 [1, 3]"]);
+
+    let npy = |name: &str, array: &Array| array::write_npy(&scratch.path(name), array).unwrap();
+    npy("shape.npy", &Array::from_f32(&[4, 1, 64], &[0.5; 256]));
+    npy("nan.npy", &Array::from_f32(&[2, 8, 8, 1], &[f32::NAN; 128]));
+    npy("none.npy", &Array::from_f32(&[0, 8, 8, 1], &[]));
+    npy("bytes.npy", &Array { ty: ferrolite::TensorType::UInt8, shape: vec![1, 8, 8, 1], bytes: vec![9; 64] });
+    for (model, data, parts) in [
+        ("m.tflite", "shape.npy", ["[4, 1, 64]", "[samples, 8, 8, 1]"]),
+        ("m.tflite", "nan.npy", ["sample 0", "NaN"]),
+        ("m.tflite", "none.npy", ["no samples", "help:"]),
+        ("m.tflite", "bytes.npy", ["uint8", "float32"]),
+        ("m.tflite", "empty", ["empty: ", "neither pictures"]),
+        ("m.tflite", "other=photos", ["\"other\"", "image"]),
+        ("m.tflite", "missing.npz", ["missing.npz", "right path"]),
+        ("u.tflite", "photos", ["quantized already", "uint8"]),
+    ] {
+        has(&scratch.fails(1, &["quantize", model, "-o", "n.tflite", "--mode", "int8", "--data", data]), &parts);
+        assert!(!scratch.path("n.tflite").exists(), "{data}");
+    }
+    for mode in ["dynamic", "weight-only"] {
+        let m = ["quantize", "m.tflite", "-o", "w.tflite", "--mode", mode, "--weights", "int4"];
+        has(&scratch.fails(1, &m), &["nothing to quantize", "fewer than 1024"]);
+    }
+    std::fs::write(
+        scratch.path("mixed.json"),
+        r#"[{"operators": ["CONV_2D"], "scheme": "int8"}, {"tensors": "zz", "scheme": "float"}]"#,
+    )
+    .unwrap();
+    let mixed = ["quantize", "m.tflite", "-o", "mixed.tflite", "--recipe", "mixed.json"];
+    has(&scratch.fails(1, &mixed), &["note: rule 1", "--data"]);
+    scratch.ok(&[&mixed[..], &["--data", "photos"]].concat());
+    has(&scratch.ok(&["info", "mixed.tflite"]), &["QUANTIZE", "DEQUANTIZE"]);
+    has(&scratch.fails(2, &mixed[..4]), &["--mode"]);
+    let unknown = ["quantize", "m.tflite", "-o", "n.tflite", "--mode", "int8", "--calibration", "best"];
+    has(&scratch.fails(2, &unknown), &["min-max", "entropy"]);
+}
+
+#[test]
+fn compare_ranks_layers_and_writes_files() {
+    let scratch = Scratch::new("compare");
+    let values: Vec<f32> = (0..512).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
+    array::write_npy(&scratch.path("x.npy"), &Array::from_f32(&[8, 8, 8, 1], &values)).unwrap();
+    scratch.ok(&["quantize", "m.tflite", "-o", "q.tflite", "--mode", "int8", "--data", "x.npy"]);
+    let compare = ["compare", "m.tflite", "q.tflite"];
+    let files = ["--data", "x.npy", "--csv", "c.csv", "--html", "c.html", "--recipe", "r.json", "--worst", "1"];
+    let text = scratch.ok(&[&compare[..], &files].concat());
+    has(&text, &["output scores", "SNR", " dB", "one layer quantized alone", "CONV_2D", "wrote c.html"]);
+    has(&std::fs::read_to_string(scratch.path("c.csv")).unwrap(), &["node,operator,tensor", "\"scores\",int8,true"]);
+    has(&std::fs::read_to_string(scratch.path("c.html")).unwrap(), &["<svg", "Worst tensors", "scores"]);
+    has(&std::fs::read_to_string(scratch.path("r.json")).unwrap(), &["\"tensors\":\"^", "\"scheme\":\"float\""]);
+    let again = ["quantize", "m.tflite", "-o", "q.tflite", "--mode", "int8", "--data", "x.npy", "--recipe", "r.json"];
+    scratch.ok(&again);
+    has(&scratch.fails(1, &compare), &["--data"]);
+}
+
+#[test]
+fn lint_names_what_a_target_cannot_run() {
+    let scratch = Scratch::new("lint");
+    has(&scratch.ok(&["lint", "m.tflite"]), &["nothing is wrong for cpu"]);
+    let output = scratch.run(&["lint", "m.tflite", "--target", "edgetpu"]);
+    assert_eq!(output.status.code(), Some(1));
+    has(&String::from_utf8(output.stdout).unwrap(), &["type: ", "node 0 (CONV_2D", "float32"]);
+    has(&String::from_utf8(output.stderr).unwrap(), &["findings for edgetpu"]);
+    has(&scratch.fails(2, &["lint", "m.tflite", "--target", "moon"]), &["microcontroller"]);
 }
 
 #[test]

@@ -202,6 +202,20 @@ unsafe fn mul<V: I32v>(p: &Mul8Bit, a: Operand, b: Operand, out: *mut u8, n: usi
 }
 crate::simd::isa_table!(MUL = I "mul_8bit" mul(p: &Mul8Bit, a: Operand, b: Operand, out: *mut u8, n: usize));
 
+/// Bytes of a short operand that repeats, written out.
+const ROOM: usize = 1 << 10;
+
+/// An operand that repeats after few bytes, written several times in a row, so that pieces are long.
+fn repeated<'a>(operand: &'a [u8], n: usize, room: &'a mut [u8; ROOM]) -> &'a [u8] {
+    let len = operand.len();
+    if len == 1 || len > ROOM / 4 || n < 4 * len {
+        return operand;
+    }
+    let room = &mut room[..ROOM / len * len];
+    room.chunks_exact_mut(len).for_each(|to| to.copy_from_slice(operand));
+    room
+}
+
 /// Calls `run` for pieces over which operands that are shorter than the output do not repeat.
 ///
 /// # Panics
@@ -219,6 +233,9 @@ fn pieces(
     }
     let fits = |l: usize| l > 0 && n.is_multiple_of(l);
     assert!(fits(a.len()) && fits(b.len()), "operands of {} and {} for {n} results", a.len(), b.len());
+    let mut room = [[0; ROOM]; 2];
+    let [room_a, room_b] = &mut room;
+    let (a, b) = (repeated(a, n, room_a), repeated(b, n, room_b));
     let at = |s: &[u8], i: usize| (s[if s.len() == 1 { 0 } else { i % s.len() }..].as_ptr(), s.len() == 1);
     let period = |s: &[u8], i: usize| if s.len() == 1 { n } else { s.len() - i % s.len() };
     let shared = Shared::new(out);

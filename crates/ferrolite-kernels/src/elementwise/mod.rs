@@ -16,5 +16,6 @@ pub use softmax::{log_softmax_rows, softmax_rows, softmax_rows_inplace};
 pub use softmax_8bit::Softmax8Bit;
 pub use unary::{Unary, unary_f32, unary_f32_inplace};
 
-/// Elements below which another task is not worth waking a thread.
-pub(crate) const GRAIN: usize = 16 << 10;
+/// Elements below which another task is not worth it: so few that to fetch them from the core whose thread has made them
+/// takes longer than to compute them here.
+pub(crate) const GRAIN: usize = 4 << 10;

@@ -34,7 +34,7 @@ pub enum Unary {
     LeakyRelu(f32),
     /// x where x > 0, else e^x - 1.
     Elu,
-    /// x / (1 + e^-x).
+    /// x / (1 + e^-x), and no more than the greatest number.
     Silu,
     /// x · Φ(x), Φ the distribution function of the normal distribution.
     Gelu,
@@ -115,7 +115,10 @@ unsafe fn unary<V: F32v>(op: Unary, x: *const f32, out: *mut f32, n: usize) {
             }
             Unary::Gelu => map::<V, _>(map!(Gelu, |x| math::gelu(x)), x, out, n),
             Unary::GeluTanh => map::<V, _>(map!(GeluTanh, |x| math::gelu_tanh(x)), x, out, n),
-            Unary::Silu => map::<V, _>(map!(Silu, |x| x.mul(math::logistic(x))), x, out, n),
+            Unary::Silu => {
+                let f = map!(Silu, |x| x.mul(math::logistic(x)).clamp(V::splat(f32::MIN), V::splat(f32::MAX)));
+                map::<V, _>(f, x, out, n);
+            }
         }
     }
 }

@@ -53,6 +53,30 @@ pub(crate) struct Block<'a> {
     pub(crate) soon: Range<usize>,
 }
 
+/// How a product is cut into `tasks` or some more: the parts of its rows and those of its columns. `rows` and `cols` are how
+/// many blocks and panels there are, and their bytes.
+pub(crate) fn cut(threads: usize, tasks: usize, rows: (usize, usize), cols: (usize, usize)) -> (usize, usize) {
+    if threads == 1 || tasks <= 1 {
+        return (1, 1);
+    }
+    let tasks = tasks.next_multiple_of(threads);
+    // Parts that threads can share evenly, or nearly.
+    let is_even = |parts: usize| parts.is_multiple_of(threads) || parts >= 4 * threads;
+    let by_rows = match cols.1 <= rows.1.saturating_mul(WEIGHTS_PER_ROWS) {
+        false if cols.1 <= GROUP_BYTES => is_even(rows.0) && !is_even(cols.0),
+        true if rows.1 <= GROUP_BYTES => is_even(rows.0) || !is_even(cols.0),
+        by_rows => by_rows,
+    };
+    let (rows, cols) = (rows.0, cols.0);
+    if by_rows {
+        let r = rows.min(tasks);
+        (r, cols.min(tasks.div_ceil(r)))
+    } else {
+        let c = cols.min(tasks);
+        (rows.min(tasks.div_ceil(c)), c)
+    }
+}
+
 /// Calls `block` for every block of rows with every column panel, in parallel. How rows are cut into blocks depends on `m` and
 /// `mr` only, so that a result does not depend on the number of threads.
 pub(crate) fn drive<T: Pod>(pool: &ThreadPool, job: &Job, rows: &dyn Rows<T>, block: &(dyn Fn(Block<'_>) + Sync)) {
@@ -69,13 +93,7 @@ pub(crate) fn drive<T: Pod>(pool: &ThreadPool, job: &Job, rows: &dyn Rows<T>, bl
     };
     // What taps share counts once.
     let (a_bytes, b_bytes) = (job.m * job.kc * size_of::<T>(), job.panels * job.panel_bytes);
-    let (row_tasks, col_tasks) = if b_bytes <= a_bytes.saturating_mul(WEIGHTS_PER_ROWS) {
-        let r = blocks.min(tasks);
-        (r, job.panels.min(tasks.div_ceil(r)))
-    } else {
-        let c = job.panels.min(tasks);
-        (blocks.min(tasks.div_ceil(c)), c)
-    };
+    let (row_tasks, col_tasks) = cut(pool.threads(), tasks, (blocks, a_bytes), (job.panels, b_bytes));
     // Bytes are multiplied so fast that it would cost to find their rows more often.
     let small = a_bytes <= ROWS_STAY_BYTES && size_of::<T>() > 1;
     let group = (if small { SMALL_GROUP_BYTES } else { GROUP_BYTES } / job.panel_bytes.max(1)).max(1);

@@ -188,6 +188,19 @@ impl PackI8 {
         columns: ColumnsI8<'_>,
         dst: &'a mut [i32],
     ) -> PackedI8Ref<'a> {
+        let dst = &mut dst[..self.packed_len()];
+        dst.fill(0);
+        self.pack_into_zeros(weights, layout, columns, dst)
+    }
+
+    /// [`PackI8::pack`] into memory that is 0.
+    fn pack_into_zeros<'a>(
+        &self,
+        weights: &[i8],
+        layout: Layout,
+        columns: ColumnsI8<'_>,
+        dst: &'a mut [i32],
+    ) -> PackedI8Ref<'a> {
         let (n, k) = (self.n, self.k());
         assert_eq!(weights.len(), n * k, "weights are not n · k long");
         let mut spec = *self;
@@ -204,7 +217,6 @@ impl PackI8 {
         assert!(lengths == [n; 3], "a column parameter is not n long");
         spec.kind = kind;
         let dst = &mut dst[..self.packed_len()];
-        dst.fill(0);
         // The greatest |a - zero_a|, to bound accumulators.
         let reach =
             i64::from(self.zero_a).saturating_add(128).abs().max(i64::from(self.zero_a).saturating_sub(127).abs());
@@ -374,7 +386,7 @@ impl PackedI8 {
     /// As [`PackI8::pack`].
     pub fn pack(spec: PackI8, weights: &[i8], layout: Layout, columns: ColumnsI8<'_>) -> PackedI8 {
         let mut data = AlignedVec::zeroed(spec.packed_len());
-        let spec = spec.pack(weights, layout, columns, data.as_mut_slice()).spec;
+        let spec = spec.pack_into_zeros(weights, layout, columns, data.as_mut_slice()).spec;
         PackedI8 { spec, data }
     }
 

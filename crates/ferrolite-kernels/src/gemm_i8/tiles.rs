@@ -6,6 +6,7 @@ use super::avx512::gather;
 use super::pack::{BIAS, PackI8, PackedI8Ref};
 use super::sink::{Panel, Sink, Terms};
 use super::{Dots, MAX_TILE, QUAD, Tile, UNIT};
+use crate::gemm::drive::cut;
 use crate::gemm::rows::Rows;
 use crate::mem::with_scratch;
 use crate::pool::{ThreadPool, chunk};
@@ -31,14 +32,8 @@ pub(super) fn multiply(pool: &ThreadPool, rows: &dyn Rows<i8>, m: usize, packed:
     let (blocks, panels, panel_bytes) = (m.div_ceil(BLOCK), spec.panels(), spec.panel_len() * 4);
     let work = m.saturating_mul(spec.n).saturating_mul(spec.k().saturating_add(STORE_WORK));
     let tasks = if pool.threads() == 1 { 1 } else { (work / TASK_WORK).clamp(1, pool.threads() * 4) };
-    // Cut the greater operand: its parts are then read by one task each.
-    let (row_tasks, col_tasks) = if m.saturating_mul(spec.k()) > panels * panel_bytes {
-        let r = blocks.min(tasks);
-        (r, panels.min(tasks.div_ceil(r)))
-    } else {
-        let c = panels.min(tasks);
-        (blocks.min(tasks.div_ceil(c)), c)
-    };
+    let (row_tasks, col_tasks) =
+        cut(pool.threads(), tasks, (blocks, m.saturating_mul(spec.k())), (panels, panels * panel_bytes));
     let group = (GROUP_BYTES / panel_bytes).max(1);
     pool.run(row_tasks * col_tasks, &|task| {
         let mine = chunk(blocks, row_tasks, task / col_tasks);

@@ -66,6 +66,10 @@ impl OpDef for Add {
         reference::kernel(node, false)
     }
 
+    fn is_pointwise(&self) -> bool {
+        true
+    }
+
     fn fast(&self) -> &'static [FastKernel] {
         &[
             FastKernel {
@@ -125,6 +129,10 @@ impl OpDef for Sub {
 
     fn reference(&self, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
         reference::kernel(node, true)
+    }
+
+    fn is_pointwise(&self) -> bool {
+        true
     }
 
     fn fast(&self) -> &'static [FastKernel] {

@@ -6,6 +6,9 @@ use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
+/// Bytes to copy below which another task is not worth waking a thread.
+pub const GRAIN_BYTES: usize = 16 << 10;
+
 /// Cuts `out`, which holds items of `width` elements, into ranges of at least `grain` items, and calls `f` with each range
 /// and its part of `out`.
 pub fn for_items<T: Send>(

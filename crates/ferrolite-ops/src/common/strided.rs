@@ -2,7 +2,7 @@
 
 mod blocks;
 
-use crate::common::parallel::for_items;
+use crate::common::parallel::{GRAIN_BYTES, for_items};
 use crate::common::strings::{Strings, resize_strings, write_strings};
 use crate::op::{Kernel, NodeView, reference};
 use crate::tensor::{Shape, TensorInfo, TensorMut, TensorRef};
@@ -200,7 +200,7 @@ impl StridedCopy {
         // One iteration of the outermost loop is one stretch of the destination.
         let width = outer.dst as usize * self.unit;
         let failed = Mutex::new(Ok(()));
-        for_items(pool, &mut dst[..outer.len * width], width, (64 << 10) / width + 1, |range, part| {
+        for_items(pool, &mut dst[..outer.len * width], width, GRAIN_BYTES / width + 1, |range, part| {
             let start = (self.src_start as isize + range.start as isize * outer.src) as usize;
             let mut steps: SmallVec<[Step; 6]> = smallvec![Step { len: range.len(), ..outer }];
             steps.extend_from_slice(inner);
@@ -229,21 +229,6 @@ impl StridedCopy {
             for i in 0..unit {
                 dst[d * unit + i] = f(src[s * unit + i]);
             }
-        });
-        Ok(())
-    }
-
-    /// As [`StridedCopy::map_bytes`], a run at a time.
-    pub fn map_runs(&self, src: &[u8], dst: &mut [u8], f: impl Fn(u8) -> u8) -> Result<(), OpError> {
-        let Some([outer @ .., Step { len, src: 1, dst: 1 }]) = self.steps.as_deref() else {
-            return self.map_bytes(src, dst, f);
-        };
-        ensure!(self.ty.bits() == 8, "{} elements are not bytes", self.ty);
-        ensure!(src.len() >= self.src_len && dst.len() >= self.dst_len, "data is shorter than its shape");
-        let (start, run) = ((self.src_start as isize, self.dst_start as isize), len * self.unit);
-        odometer(outer, start.0, start.1, |s, d| {
-            let from = &src[s as usize * self.unit..][..run];
-            dst[d as usize * self.unit..][..run].iter_mut().zip(from).for_each(|(to, &x)| *to = f(x));
         });
         Ok(())
     }

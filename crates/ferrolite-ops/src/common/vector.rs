@@ -6,13 +6,13 @@ use crate::op::{Bands, FnKernel, Io, Kernel, NodeView, OpDef, RowWindow};
 use crate::session::NoSession;
 use crate::tensor::{AlignedBytes, OutputData, Shape, TensorInfo, TensorMut, TensorRef};
 use crate::{OpError, ensure};
-use ferrolite_kernels::{Binary, Isa, RowsF32, ThreadPool, Unary, binary_f32, lut_i8, unary_f32};
+use ferrolite_kernels::{Binary, Isa, RowsF32, ThreadPool, Unary, binary_f32, lut_8bit, unary_f32};
 use ferrolite_model::TensorType;
 use smallvec::{SmallVec, smallvec};
 use std::ops::Range;
 
 /// Output elements below which a thread is not worth waking.
-const GRAIN: usize = 16 << 10;
+const GRAIN: usize = 8 << 10;
 
 /// Whether input 0 is float32.
 pub fn is_f32(node: &NodeView<'_>) -> bool {
@@ -21,11 +21,23 @@ pub fn is_f32(node: &NodeView<'_>) -> bool {
 
 /// out = op(input 0), in float32.
 pub fn unary(name: &'static str, node: &NodeView<'_>, isa: Isa, op: Unary) -> Result<Box<dyn Kernel>, OpError> {
-    Ok(Box::new(UnaryKernel { name, isa, op, height: image_height(node)? }))
+    unary_of(name, node, 0, isa, op)
+}
+
+/// out = op(input `variable`), in float32; of one shape.
+pub fn unary_of(
+    name: &'static str,
+    node: &NodeView<'_>,
+    variable: usize,
+    isa: Isa,
+    op: Unary,
+) -> Result<Box<dyn Kernel>, OpError> {
+    Ok(Box::new(UnaryKernel { name, variable, isa, op, height: image_height(node)? }))
 }
 
 struct UnaryKernel {
     name: &'static str,
+    variable: usize,
     isa: Isa,
     op: Unary,
     /// Rows, if the output is an image.
@@ -34,7 +46,7 @@ struct UnaryKernel {
 
 impl Kernel for UnaryKernel {
     fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
-        let input = io.input(0)?.slice::<f32>()?;
+        let input = io.input(self.variable)?.slice::<f32>()?;
         let output = io.outputs[0].slice::<f32>()?;
         ensure!(input.len() == output.len(), "a kernel was prepared for other shapes");
         unary_f32(io.pool, self.isa, self.op, input, output);
@@ -53,6 +65,10 @@ impl Kernel for UnaryKernel {
 impl Bands for UnaryKernel {
     fn window(&self) -> RowWindow {
         RowWindow::pointwise(self.height.unwrap_or(0))
+    }
+
+    fn is_image(&self, i: usize) -> bool {
+        i == self.variable
     }
 
     fn run_rows(&self, io: &mut Io<'_>, _: Range<usize>) -> Result<(), OpError> {
@@ -206,15 +222,59 @@ pub fn is_8_bit(node: &NodeView<'_>) -> bool {
 pub fn table(name: &'static str, op: &dyn OpDef, node: &NodeView<'_>) -> Result<Box<dyn Kernel>, OpError> {
     let all: Vec<u8> = (0..=255).collect();
     let values = tabulate(op, node, &[(&[256], &all)], &[256])?;
-    let mut table = [0i8; 256];
-    table.copy_from_slice(bytemuck::cast_slice(&values));
-    Ok(Box::new(FnKernel(name, move |io: &mut Io<'_>| {
-        let input = io.input(0)?.bytes;
+    let mut table = Box::new([0; 256]);
+    table.copy_from_slice(&values);
+    table_kernel(name, node, 0, table)
+}
+
+/// out = table\[input `variable`\], bytes of one shape.
+pub fn table_kernel(
+    name: &'static str,
+    node: &NodeView<'_>,
+    variable: usize,
+    table: Box<[u8; 256]>,
+) -> Result<Box<dyn Kernel>, OpError> {
+    Ok(Box::new(TableKernel { name, variable, table, height: image_height(node)? }))
+}
+
+struct TableKernel {
+    name: &'static str,
+    variable: usize,
+    table: Box<[u8; 256]>,
+    /// Rows, if the output is an image.
+    height: Option<usize>,
+}
+
+impl Kernel for TableKernel {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        let input = io.input(self.variable)?.bytes;
         let output = io.outputs[0].bytes();
         ensure!(input.len() == output.len(), "a kernel was prepared for other shapes");
-        lut_i8(io.pool, bytemuck::cast_slice(input), &table, bytemuck::cast_slice_mut(output));
+        lut_8bit(io.pool, input, &self.table, output);
         Ok(())
-    })))
+    }
+
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn bands(&self) -> Option<&dyn Bands> {
+        self.height.map(|_| self as &dyn Bands)
+    }
+}
+
+impl Bands for TableKernel {
+    fn window(&self) -> RowWindow {
+        RowWindow::pointwise(self.height.unwrap_or(0))
+    }
+
+    fn is_image(&self, i: usize) -> bool {
+        i == self.variable
+    }
+
+    fn run_rows(&self, io: &mut Io<'_>, _: Range<usize>) -> Result<(), OpError> {
+        self.run(io)
+    }
 }
 
 /// Whether [`bytes`] is of use: one quantized type of 8 bits, and pieces that are long enough for vectors.
@@ -278,7 +338,7 @@ pub fn table2(name: &'static str, op: &dyn OpDef, node: &NodeView<'_>) -> Result
 }
 
 /// Runs an operator's reference kernel on given 8-bit inputs in place of a node's own.
-fn tabulate(
+pub fn tabulate(
     op: &dyn OpDef,
     node: &NodeView<'_>,
     inputs: &[(&[usize], &[u8])],

@@ -48,7 +48,7 @@ impl OpDef for DepthwiseConv2d {
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule {
             activations: Some(&[0]),
-            weights: Some(WeightRule { input: 1, axis: 3, activation: 0 }),
+            weights: Some(WeightRule { input: 1, axis: 3, activation: 0, int4: false }),
             bias: Some(2),
             output: OutputRule::Free,
             int8: true,

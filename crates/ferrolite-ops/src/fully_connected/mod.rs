@@ -46,7 +46,7 @@ impl OpDef for FullyConnected {
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule {
             activations: Some(&[0]),
-            weights: Some(WeightRule { input: 1, axis: 0, activation: 0 }),
+            weights: Some(WeightRule { input: 1, axis: 0, activation: 0, int4: true }),
             bias: Some(2),
             output: OutputRule::Free,
             int8: true,

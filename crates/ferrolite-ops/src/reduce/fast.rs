@@ -88,7 +88,7 @@ fn float(node: &NodeView<'_>, isa: Isa, kind: Kind) -> Result<Box<dyn Kernel>, O
         ensure!(output.len() == plan.outputs, "sizes changed since the kernel was prepared");
         output.fill(start);
         let reduce = if plan.reduces_rows() { reduce_rows_f32 } else { reduce_columns_f32 };
-        plan.blocks(input, |to, values| reduce(isa, fold, values, &mut output[to]))?;
+        plan.blocks(input, |to, values| reduce(io.pool, isa, fold, values, &mut output[to]))?;
         if kind == Kind::Mean {
             let count = plan.count as f32;
             output.iter_mut().for_each(|x| *x /= count);
@@ -109,7 +109,7 @@ fn bytes(node: &NodeView<'_>, isa: Isa, kind: Kind) -> Result<Box<dyn Kernel>, O
         let sums = Scratch::new(&mut *io.scratch).take::<i32>(plan.outputs)?;
         sums.fill(0);
         let reduce = if plan.reduces_rows() { sum_rows_8bit } else { sum_columns_8bit };
-        plan.blocks(input, |to, values| reduce(isa, signed, values, &mut sums[to]))?;
+        plan.blocks(input, |to, values| reduce(io.pool, isa, signed, values, &mut sums[to]))?;
         let output = io.outputs[0].bytes();
         ensure!(output.len() == sums.len(), "{} outputs, {} computed", output.len(), sums.len());
         for (y, &sum) in output.iter_mut().zip(&*sums) {

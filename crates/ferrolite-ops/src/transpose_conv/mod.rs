@@ -43,7 +43,7 @@ impl OpDef for TransposeConv {
     fn quantize(&self) -> Option<QuantRule> {
         Some(QuantRule {
             activations: Some(&[2]),
-            weights: Some(WeightRule { input: 1, axis: 0, activation: 2 }),
+            weights: Some(WeightRule { input: 1, axis: 0, activation: 2, int4: false }),
             bias: Some(3),
             output: OutputRule::Free,
             int8: true,

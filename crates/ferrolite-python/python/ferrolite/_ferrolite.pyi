@@ -67,7 +67,7 @@ class Runner:
 
 @final
 class Calibrator:
-    def __new__(cls, wrapper: InterpreterWrapper, threads: int) -> Calibrator: ...
+    def __new__(cls, wrapper: InterpreterWrapper, threads: int, method: str) -> Calibrator: ...
     def feed(self, inputs: list[np.ndarray]) -> None: ...
 
 @final
@@ -122,6 +122,8 @@ def quantize(
     input_type: np.dtype | None,
     output_type: np.dtype | None,
     per_channel: bool,
+    weight_bits: int,
+    recipe: str,
     calibrator: Calibrator | None,
 ) -> bytes: ...
 def info(wrapper: InterpreterWrapper) -> str: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 import os
 import sys
 from typing import Any, Callable, Iterable
@@ -108,6 +109,11 @@ class TFLiteConverter:
         ``supported_types = [np.float16]``.
       inference_input_type: Type of the model's float inputs afterwards: float32, or int8, uint8, int16.
       inference_output_type: The same of its outputs.
+      calibration_method: How ranges come from the samples: "min-max" as in TensorFlow, "moving-average", "percentile",
+        "percentile=99.9", "entropy" or "mse"; see docs/quantization.md.
+      weight_bits: Bits of weights: 8, or 4 where operators have kernels for it.
+      recipe: Rules for mixed precision, as a list of dictionaries: exceptions from what the settings above say, such as
+        ``{"tensors": "^logits$", "scheme": "float"}``; see docs/quantization.md.
       progress: Show the progress of calibration on stderr.
     """
 
@@ -122,6 +128,9 @@ class TFLiteConverter:
     experimental_new_quantizer: bool
     experimental_enable_resource_variables: bool
     serialize_debug_metadata: bool
+    calibration_method: str
+    weight_bits: int
+    recipe: list[dict[str, Any]]
     progress: bool
     _experimental_disable_per_channel: bool
     _interpreter: Interpreter
@@ -164,6 +173,9 @@ class TFLiteConverter:
         converter.experimental_enable_resource_variables = True
         converter.serialize_debug_metadata = False
         converter._experimental_disable_per_channel = False
+        converter.calibration_method = "min-max"
+        converter.weight_bits = 8
+        converter.recipe = []
         converter.progress = False
         if hasattr(model, "export"):
             model = model.export()
@@ -203,15 +215,19 @@ class TFLiteConverter:
         self._check_io_types(mode)
         wrapper = self._interpreter._interpreter
         if mode is None:
-            return wrapper.model_content()
-        calibrator = None
-        if mode in ("int8", "int8-only", "int16x8"):
+            if not self.recipe:
+                return wrapper.model_content()
+            mode = "float"
+        calibrator = inputs = outputs = None
+        schemes = {rule.get("scheme") for rule in self.recipe}
+        if mode in ("int8", "int8-only", "int16x8") or schemes & {"int8", "int16x8"}:
+            if self.representative_dataset is None:
+                raise ValueError("For rules with integer activations, a `representative_dataset` must be specified.")
             calibrator = self._calibrate(wrapper)
-        per_channel = not self._experimental_disable_per_channel
-        if calibrator is None:
-            return _ferrolite.quantize(wrapper, mode, None, None, per_channel, None)
-        inputs, outputs = _dtype(self.inference_input_type), _dtype(self.inference_output_type)
-        return _ferrolite.quantize(wrapper, mode, inputs, outputs, per_channel, calibrator)
+            inputs, outputs = _dtype(self.inference_input_type), _dtype(self.inference_output_type)
+        per_channel, recipe = not self._experimental_disable_per_channel, json.dumps(self.recipe)
+        bits = self.weight_bits
+        return _ferrolite.quantize(wrapper, mode, inputs, outputs, per_channel, bits, recipe, calibrator)
 
     def _mode(self) -> str | None:
         ops = {_member(OpsSet, option) for option in self.target_spec.supported_ops}
@@ -253,7 +269,7 @@ class TFLiteConverter:
         samples = generator() if callable(generator) else generator
         details = self._interpreter.get_input_details()
         definitions = self._interpreter._get_full_signature_list()
-        calibrator = _ferrolite.Calibrator(wrapper, os.cpu_count() or 1)
+        calibrator = _ferrolite.Calibrator(wrapper, os.cpu_count() or 1, self.calibration_method)
         for sample in self._with_progress(samples):
             calibrator.feed(_in_order(sample, details, definitions))
         return calibrator

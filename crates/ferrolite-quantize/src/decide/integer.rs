@@ -1,12 +1,12 @@
 //! The integer modes: int8 or int16 activations.
 
 use super::groups::Groups;
-use super::{check_weights, weight_axis};
+use super::{AS_ASKED, check_weights, weight_axis, weight_type};
 use crate::graph::Graph;
 use crate::params::{Params, fit_bias, weight_scales};
-use crate::plan::{Decision, Form, GraphPlan, NodePlan};
-use crate::{Calibration, Mode, Options, QuantizeError};
-use ferrolite_model::{BuiltinOperator, Node, TensorId, TensorType};
+use crate::plan::{Decision, Form, GraphPlan, NodePlan, Weights};
+use crate::{Calibration, Mode, Options, QuantizeError, Scheme};
+use ferrolite_model::{Node, TensorId, TensorType};
 use ferrolite_ops::Catalog;
 use ferrolite_ops::quantize::{OutputRule, QuantRule};
 use std::collections::{HashMap, HashSet};
@@ -20,43 +20,66 @@ const INFINITE: f32 = 1e8;
 
 /// What a node is to this pass.
 enum Class {
-    /// Computes in integers by this rule.
-    Integer(QuantRule),
+    /// Computes in integers by this rule, with activations of this type.
+    Integer(QuantRule, TensorType),
     /// Stays in float.
     Float(String),
     /// Has nothing to do with floats.
     Untouched,
 }
 
+/// A tensor as activations of one type: nodes of both types may read it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Slot(usize);
+
+impl Slot {
+    fn new(id: TensorId, ty: TensorType) -> Slot {
+        Slot(2 * id + usize::from(ty == TensorType::Int16))
+    }
+
+    fn both(id: TensorId) -> [Slot; 2] {
+        [Slot::new(id, TensorType::Int8), Slot::new(id, TensorType::Int16)]
+    }
+
+    fn tensor(self) -> TensorId {
+        self.0 / 2
+    }
+
+    fn ty(self) -> TensorType {
+        if self.0 % 2 == 1 { TensorType::Int16 } else { TensorType::Int8 }
+    }
+}
+
 struct Decider<'a> {
     graph: &'a Graph<'a>,
+    schemes: &'a [(Scheme, TensorType)],
     options: &'a Options,
     calibration: &'a Calibration,
-    /// Type of activations.
-    ty: TensorType,
     classes: Vec<Class>,
+    /// Of slots.
     groups: Groups,
-    /// Tensors whose parameters are prescribed: by their operator, or by integers that are there already.
-    fixed: HashMap<TensorId, Params>,
+    /// Slots whose parameters are prescribed: by their operator, or by integers that are there already.
+    fixed: HashMap<Slot, Params>,
     /// Range of each group's calibrated tensors and constants, by representative; prescribed ones left out.
-    ranges: HashMap<TensorId, (f32, f32)>,
-    /// Prescribed tensors of each group, by representative.
-    fixed_in: HashMap<TensorId, Vec<TensorId>>,
+    ranges: HashMap<usize, (f32, f32)>,
+    /// Prescribed slots of each group, by representative.
+    fixed_in: HashMap<usize, Vec<Slot>>,
 }
 
 pub(super) fn decide(
     graph: &Graph<'_>,
+    schemes: &[(Scheme, TensorType)],
     options: &Options,
     calibration: &Calibration,
     catalog: &Catalog,
 ) -> Result<GraphPlan, QuantizeError> {
-    let ty = options.mode.activation_type().unwrap_or(TensorType::Int8);
-    let classes = graph.graph.nodes.iter().map(|node| classify(graph, node, ty, catalog)).collect();
-    let groups = Groups::new(graph.graph.tensors.len());
+    let classes = graph.graph.nodes.iter().zip(schemes).map(|(node, scheme)| classify(graph, node, scheme.0, catalog));
+    let classes = classes.collect();
+    let groups = Groups::new(2 * graph.graph.tensors.len());
     let (fixed, ranges, fixed_in) = Default::default();
-    let mut decider = Decider { graph, options, calibration, ty, classes, groups, fixed, ranges, fixed_in };
+    let mut decider = Decider { graph, schemes, options, calibration, classes, groups, fixed, ranges, fixed_in };
     decider.leave_infinities();
-    if !decider.classes.iter().any(|class| matches!(class, Class::Integer(_))) {
+    if !decider.classes.iter().any(|class| matches!(class, Class::Integer(..))) {
         // Nothing asks for ranges.
         let nodes = decider.nodes().map(|(index, node)| decider.plan_kept(index, node)).collect();
         let (tensors, outputs) = (graph.graph.tensors.len(), graph.graph.outputs.len());
@@ -70,12 +93,11 @@ pub(super) fn decide(
 }
 
 /// What becomes of a node, seen on its own.
-fn classify(graph: &Graph<'_>, node: &Node, ty: TensorType, catalog: &Catalog) -> Class {
-    let mut tensors = node.inputs.iter().flatten().chain(&node.outputs);
-    let converts = matches!(graph.builtin(node), BuiltinOperator::QUANTIZE | BuiltinOperator::DEQUANTIZE);
-    if converts || !tensors.any(|&id| graph.is_float(id)) {
+fn classify(graph: &Graph<'_>, node: &Node, scheme: Scheme, catalog: &Catalog) -> Class {
+    if !graph.computes_with_floats(node) {
         return Class::Untouched;
     }
+    let Some(ty) = scheme.activation_type() else { return Class::Float(AS_ASKED.into()) };
     let Some(op) = catalog.find(graph.model.operator(node)) else {
         return Class::Float("the operator is not known".into());
     };
@@ -84,7 +106,7 @@ fn classify(graph: &Graph<'_>, node: &Node, ty: TensorType, catalog: &Catalog) -
         return Class::Float(format!("the operator has no {ty} kernel"));
     };
     match check(graph, node, &rule) {
-        Ok(()) => Class::Integer(rule),
+        Ok(()) => Class::Integer(rule, ty),
         Err(why) => Class::Float(why),
     }
 }
@@ -134,15 +156,23 @@ fn activations(graph: &Graph<'_>, node: &Node, rule: &QuantRule) -> Vec<usize> {
     }
 }
 
+/// Whether activations may have these parameters.
+fn suits(params: Params) -> bool {
+    match params.ty {
+        TensorType::Int16 => params.zero_point == 0,
+        ty => ty == TensorType::Int8,
+    }
+}
+
 impl<'a> Decider<'a> {
     fn nodes(&self) -> impl Iterator<Item = (usize, &'a Node)> + use<'a> {
         self.graph.graph.nodes.iter().enumerate()
     }
 
-    /// The rule and the activation inputs of a node that computes in integers.
-    fn rule(&self, index: usize, node: &Node) -> Option<(QuantRule, Vec<usize>)> {
+    /// The rule, the activations' type and the activation inputs of a node that computes in integers.
+    fn rule(&self, index: usize, node: &Node) -> Option<(QuantRule, TensorType, Vec<usize>)> {
         match &self.classes[index] {
-            Class::Integer(rule) => Some((*rule, activations(self.graph, node, rule))),
+            Class::Integer(rule, ty) => Some((*rule, *ty, activations(self.graph, node, rule))),
             _ => None,
         }
     }
@@ -164,7 +194,7 @@ impl<'a> Decider<'a> {
         };
         let mut found = Vec::new();
         for (index, node) in self.nodes() {
-            let Some((rule, activations)) = self.rule(index, node) else { continue };
+            let Some((rule, _, activations)) = self.rule(index, node) else { continue };
             let mut reads = activations.iter().filter_map(|&i| infinite(node.inputs[i]?));
             let computes = || {
                 let quantized = matches!(rule.output, OutputRule::Free | OutputRule::SameAsInput);
@@ -191,20 +221,22 @@ impl<'a> Decider<'a> {
         for (index, node) in self.nodes() {
             let tensors =
                 node.inputs.iter().flatten().chain(&node.outputs).copied().filter(|&id| self.graph.is_float(id));
-            match &self.classes[index] {
-                Class::Integer(rule) if matches!(rule.output, OutputRule::Free | OutputRule::Fixed { .. }) => {
-                    near_integer.extend(tensors.map(|id| groups.find(id)));
+            let near = match &self.classes[index] {
+                Class::Integer(rule, _) if matches!(rule.output, OutputRule::Free | OutputRule::Fixed { .. }) => {
+                    &mut near_integer
                 }
-                Class::Float(_) => near_float.extend(tensors.map(|id| groups.find(id))),
-                _ => {}
-            }
+                Class::Float(_) => &mut near_float,
+                _ => continue,
+            };
+            near.extend(tensors.flat_map(Slot::both).map(|slot| groups.find(slot.0)));
         }
         for (index, node) in self.nodes() {
-            let Some((rule, activations)) = self.rule(index, node) else { continue };
+            let Some((rule, ty, activations)) = self.rule(index, node) else { continue };
             if matches!(rule.output, OutputRule::Free | OutputRule::Fixed { .. }) {
                 continue;
             }
-            let near: Vec<TensorId> = activations.iter().filter_map(|&i| Some(groups.find(node.inputs[i]?))).collect();
+            let slots = activations.iter().filter_map(|&i| Some(Slot::new(node.inputs[i]?, ty)));
+            let near: Vec<usize> = slots.map(|slot| groups.find(slot.0)).collect();
             if near.iter().any(|id| near_float.contains(id)) && !near.iter().any(|id| near_integer.contains(id)) {
                 self.classes[index] = Class::Float("all around it stays in float".into());
             }
@@ -213,9 +245,9 @@ impl<'a> Decider<'a> {
 
     /// The groups of tensors that the nodes between them tie together.
     fn join(&self) -> Groups {
-        let mut groups = Groups::new(self.graph.graph.tensors.len());
+        let mut groups = Groups::new(2 * self.graph.graph.tensors.len());
         for (index, node) in self.nodes() {
-            let Some((rule, activations)) = self.rule(index, node) else { continue };
+            let Some((rule, ty, activations)) = self.rule(index, node) else { continue };
             if rule.output != OutputRule::SameAsInput {
                 continue;
             }
@@ -223,7 +255,7 @@ impl<'a> Decider<'a> {
             // A constant is stored anew for each group that reads it and so ties nothing together.
             let tied: Vec<_> =
                 inputs.filter(|&id| !self.graph.is_float_constant(id)).chain(self.float_outputs(node)).collect();
-            tied.windows(2).for_each(|pair| groups.union(pair[0], pair[1]));
+            tied.windows(2).for_each(|pair| groups.union(Slot::new(pair[0], ty).0, Slot::new(pair[1], ty).0));
         }
         groups
     }
@@ -234,65 +266,62 @@ impl<'a> Decider<'a> {
         for (_, node) in self.nodes() {
             let float = self.graph.quantized_by(node).map(|(float, _, params)| (float, params));
             let from = node.outputs.first().and_then(|&id| Some((id, self.graph.integer_source(id)?.1)));
-            if let Some((id, params)) = float.or(from).filter(|(_, params)| self.suits(*params)) {
+            if let Some((id, params)) = float.or(from).filter(|(_, params)| suits(*params)) {
                 self.prescribe(id, params);
             }
         }
         for (index, node) in self.nodes() {
-            let Some((QuantRule { output: OutputRule::Fixed { int8, int16 }, .. }, _)) = self.rule(index, node) else {
+            let Some((QuantRule { output: OutputRule::Fixed { int8, int16 }, .. }, ty, _)) = self.rule(index, node)
+            else {
                 continue;
             };
-            let (scale, zero_point) = if self.ty == TensorType::Int16 { int16 } else { int8 };
+            let (scale, zero_point) = if ty == TensorType::Int16 { int16 } else { int8 };
             for id in self.float_outputs(node) {
-                self.prescribe(id, Params { ty: self.ty, scale, zero_point });
+                self.prescribe(id, Params { ty, scale, zero_point });
             }
         }
-        for id in 0..self.graph.graph.tensors.len() {
-            if !self.fixed.contains_key(&id)
-                && let Some(range) = self.calibration.range(id)
+        for slot in (0..self.graph.graph.tensors.len()).flat_map(Slot::both) {
+            if !self.fixed.contains_key(&slot)
+                && let Some(range) = self.calibration.range(slot.tensor())
             {
-                let group = self.groups.find(id);
-                self.widen(group, range);
+                self.widen(slot, range);
             }
         }
         for (index, node) in self.nodes() {
-            let Some((rule, activations)) = self.rule(index, node) else { continue };
+            let Some((rule, ty, activations)) = self.rule(index, node) else { continue };
             let Some(&output) = node.outputs.first().filter(|_| rule.output == OutputRule::SameAsInput) else {
                 continue;
             };
             for id in activations.into_iter().filter_map(|i| node.inputs[i]) {
                 if let Some(range) = self.graph.constant_range(id) {
-                    let group = self.groups.find(output);
-                    self.widen(group, range?);
+                    self.widen(Slot::new(output, ty), range?);
                 }
             }
         }
         Ok(())
     }
 
-    /// Whether activations of this pass may have these parameters.
-    fn suits(&self, params: Params) -> bool {
-        params.ty == self.ty && (params.ty != TensorType::Int16 || params.zero_point == 0)
-    }
-
     /// What an operator prescribes goes before what is there already.
     fn prescribe(&mut self, id: TensorId, params: Params) {
-        if self.fixed.insert(id, params).is_none() {
-            self.fixed_in.entry(self.groups.find(id)).or_default().push(id);
+        let slot = Slot::new(id, params.ty);
+        if self.fixed.insert(slot, params).is_none() {
+            self.fixed_in.entry(self.groups.find(slot.0)).or_default().push(slot);
         }
     }
 
-    fn widen(&mut self, group: TensorId, (low, high): (f32, f32)) {
+    /// Widens the range of a slot's group.
+    fn widen(&mut self, slot: Slot, (low, high): (f32, f32)) {
+        let group = self.groups.find(slot.0);
         let range = self.ranges.entry(group).or_insert((low, high));
         *range = (range.0.min(low), range.1.max(high));
     }
 
     /// Parameters that the group of a tensor shares. A prescribed tensor's hold for all when they cover all; otherwise it is
     /// requantized where the group reads it.
-    fn shared(&mut self, id: TensorId) -> Result<Params, QuantizeError> {
-        let group = self.groups.find(id);
+    fn shared(&mut self, slot: Slot) -> Result<Params, QuantizeError> {
+        let group = self.groups.find(slot.0);
         let prescribed: Vec<Params> =
-            self.fixed_in.get(&group).into_iter().flatten().filter_map(|id| self.fixed.get(id).copied()).collect();
+            self.fixed_in.get(&group).into_iter().flatten().filter_map(|slot| self.fixed.get(slot).copied()).collect();
         let mut range = self.ranges.get(&group).copied();
         if let Some(&first) = prescribed.first() {
             let alike = prescribed.iter().all(|&params| params == first);
@@ -304,25 +333,42 @@ impl<'a> Decider<'a> {
             }
         }
         match range {
-            Some((low, high)) => Ok(Params::from_range(self.ty, low, high)),
-            None => Err(QuantizeError::NoRange { tensor: id, name: self.graph.name(id) }),
+            Some((low, high)) => Ok(Params::from_range(slot.ty(), low, high)),
+            None => {
+                let tensor = slot.tensor();
+                Err(QuantizeError::NoRange { tensor, name: self.graph.name(tensor) })
+            }
         }
     }
 
     /// Parameters of a tensor itself.
-    fn own(&mut self, id: TensorId) -> Result<Params, QuantizeError> {
-        if let Some(&params) = self.fixed.get(&id) {
+    fn own(&mut self, slot: Slot) -> Result<Params, QuantizeError> {
+        if let Some(&params) = self.fixed.get(&slot) {
             return Ok(params);
         }
-        match self.graph.constant_range(id) {
-            Some(range) => range.map(|(low, high)| Params::from_range(self.ty, low, high)),
-            None => self.shared(id),
+        match self.graph.constant_range(slot.tensor()) {
+            Some(range) => range.map(|(low, high)| Params::from_range(slot.ty(), low, high)),
+            None => self.shared(slot),
         }
+    }
+
+    /// Type of the activations that a tensor at the border of the model holds: as the node computes it, or else as one
+    /// reads it.
+    fn type_at_border(&self, id: TensorId) -> TensorType {
+        let ty = |class: &Class| match class {
+            Class::Integer(_, ty) => Some(*ty),
+            _ => None,
+        };
+        let computes =
+            self.nodes().find(|(_, node)| node.outputs.contains(&id)).and_then(|(i, _)| ty(&self.classes[i]));
+        let mut reads = self.nodes().filter(|(_, node)| node.inputs.contains(&Some(id)));
+        let read = || reads.find_map(|(i, _)| ty(&self.classes[i]));
+        computes.or_else(read).or(self.options.mode.activation_type()).unwrap_or(TensorType::Int8)
     }
 
     /// Parameters of an input or output of the model of type `ty`.
     fn at_border(&mut self, id: TensorId, ty: TensorType) -> Result<Params, QuantizeError> {
-        let own = self.own(id)?;
+        let own = self.own(Slot::new(id, self.type_at_border(id)))?;
         match (own.ty, ty) {
             (own_ty, ty) if own_ty == ty => Ok(own),
             (TensorType::Int8, TensorType::UInt8) => Ok(own.unsigned()),
@@ -378,7 +424,7 @@ impl<'a> Decider<'a> {
         node: &'a Node,
         homes: &mut [Option<Params>],
     ) -> Result<NodePlan, QuantizeError> {
-        let Some((rule, activations)) = self.rule(index, node) else {
+        let Some((rule, ty, activations)) = self.rule(index, node) else {
             return Ok(self.plan_kept(index, node));
         };
         let mut inputs = vec![Form::AsIs; node.inputs.len()];
@@ -386,35 +432,44 @@ impl<'a> Decider<'a> {
         for i in activations {
             let Some(id) = node.inputs[i] else { continue };
             let params = match node.outputs.first() {
-                Some(&output) if same => self.shared(output)?,
-                _ => self.own(id)?,
+                Some(&output) if same => self.shared(Slot::new(output, ty))?,
+                _ => self.own(Slot::new(id, ty))?,
             };
             inputs[i] = Form::Integer(params);
         }
         if rule.output != OutputRule::NotQuantized {
             for id in self.float_outputs(node) {
-                homes[id] = Some(if same { self.shared(id)? } else { self.own(id)? });
+                let slot = Slot::new(id, ty);
+                homes[id] = Some(if same { self.shared(slot)? } else { self.own(slot)? });
             }
         }
-        self.plan_weights(node, &rule, &mut inputs)?;
+        let weight_ty = self.schemes[index].1;
+        self.plan_weights(node, &rule, weight_ty, &mut inputs)?;
         Ok(NodePlan { decision: Decision::Integer, inputs })
     }
 
     /// Weights and the bias, whose scales depend on each other.
-    fn plan_weights(&self, node: &Node, rule: &QuantRule, inputs: &mut [Form]) -> Result<(), QuantizeError> {
+    fn plan_weights(
+        &self,
+        node: &Node,
+        rule: &QuantRule,
+        ty: TensorType,
+        inputs: &mut [Form],
+    ) -> Result<(), QuantizeError> {
         let Some(weights) = rule.weights else { return Ok(()) };
         let axis = weight_axis(self.graph, node, weights, self.options, false);
         let Some(id) = node.inputs[weights.input] else { return Ok(()) };
         let (Some(values), Some(channels)) = (self.graph.finite_constant(id), self.graph.channels(id, axis)) else {
             return Ok(());
         };
-        let mut scales = weight_scales(&values?, channels);
+        let weight_ty = weight_type(weights, ty);
+        let mut scales = weight_scales(&values?, channels, weight_ty);
         let Some(&Form::Integer(input)) = inputs.get(weights.activation) else { return Ok(()) };
         let bias = rule.bias.and_then(|i| Some((i, node.inputs.get(i).copied().flatten()?)));
         if let Some((i, id)) = bias
             && let Some(values) = self.graph.finite_constant(id)
         {
-            let (ty, limit) = match self.ty {
+            let (ty, limit) = match input.ty {
                 TensorType::Int16 => (TensorType::Int64, BIAS_LIMIT.1),
                 _ => (TensorType::Int32, BIAS_LIMIT.0),
             };
@@ -422,7 +477,7 @@ impl<'a> Decider<'a> {
             let scales = scales.iter().map(|scale| input.scale * scale).collect();
             inputs[i] = Form::Bias { ty, scales };
         }
-        inputs[weights.input] = Form::Weights { axis, scales };
+        inputs[weights.input] = Form::Weights(Weights { ty: weight_ty, axis, scales });
         Ok(())
     }
 }

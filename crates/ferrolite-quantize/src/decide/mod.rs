@@ -6,7 +6,7 @@ mod weights;
 
 use crate::graph::Graph;
 use crate::plan::{Decision, Form, GraphPlan, NodePlan, QuantPlan};
-use crate::{Calibration, Mode, Options, QuantizeError, Refusal};
+use crate::{Calibration, Mode, Options, QuantizeError, Refusal, Scheme};
 use ferrolite_model::{BuiltinOperator, BuiltinOptions, Model, Node, TensorType, schema};
 use ferrolite_ops::Catalog;
 use ferrolite_ops::quantize::{QuantRule, WeightRule};
@@ -21,18 +21,21 @@ pub(crate) fn decide(
     let mut graphs = Vec::with_capacity(model.subgraphs.len());
     for (index, subgraph) in model.subgraphs.iter().enumerate() {
         let graph = Graph::new(model, subgraph);
-        graphs.push(match options.mode {
-            Mode::DynamicRange => weights::dynamic_range(&graph, options, catalog)?,
-            Mode::Float16 => weights::float16(&graph),
-            _ if index > 0 => keep(&graph),
-            _ => {
-                let Some(calibration) = calibration else {
-                    return Err(QuantizeError::NeedsCalibration { mode: options.mode.name() });
-                };
-                calibration.check(subgraph)?;
-                integer::decide(&graph, options, calibration, catalog)?
+        let schemes: Vec<_> = subgraph.nodes.iter().map(|node| options.scheme(model, subgraph, node)).collect();
+        let mut plan = keep(&graph, &schemes);
+        if index == 0 && schemes.iter().any(|(scheme, _)| scheme.activation_type().is_some()) {
+            let Some(calibration) = calibration else {
+                return Err(QuantizeError::NeedsCalibration { mode: options.mode.name() });
+            };
+            calibration.check(subgraph)?;
+            let method = calibration.method();
+            if method.is_for_8_bits() && schemes.iter().any(|(scheme, _)| *scheme == Scheme::Int16x8) {
+                return Err(QuantizeError::Method { method, mode: Mode::Int16x8.name() });
             }
-        });
+            plan = integer::decide(&graph, &schemes, options, calibration, catalog)?;
+        }
+        weights::decide(&graph, &schemes, options, catalog, &mut plan)?;
+        graphs.push(plan);
     }
     let plan = QuantPlan { graphs };
     let refusals: Vec<Refusal> = plan.kept_in_float().map(|kept| refusal(model, kept)).collect();
@@ -47,11 +50,12 @@ pub(crate) fn decide(
 
 /// Why a plan changes nothing.
 fn nothing(model: &Model, options: &Options, refusals: &[Refusal]) -> String {
-    let nodes: usize = model.subgraphs.iter().map(|graph| graph.nodes.len()).sum();
+    if let Some(why) = crate::graph::without_floats(model) {
+        return why;
+    }
     match refusals.first() {
-        None if nodes == 0 => "the model has no nodes".into(),
         None if options.mode == Mode::Float16 => "the model has no float32 constants".into(),
-        None => "no node computes with floats; is the model quantized already?".into(),
+        None => "no node of it can be quantized".into(),
         Some(first) => format!("all {} float nodes stay as they are, the first one: {first}", refusals.len()),
     }
 }
@@ -71,7 +75,8 @@ fn check_io_types(options: &Options) -> Result<(), QuantizeError> {
         _ => Ok(()),
     };
     // A QUANTIZE from int16 to uint8 does not exist, one from uint8 to int16 does.
-    let (inputs, outputs) = match options.mode.activation_type() {
+    let activations = options.mode.activation_type().or(options.needs_calibration().then_some(Int8));
+    let (inputs, outputs) = match activations {
         None => ((&[Float32][..], "float32"), (&[Float32][..], "float32")),
         Some(Int16) => (
             (&[Float32, Int16, Int8, UInt8][..], "float32, int16, int8 or uint8"),
@@ -87,13 +92,12 @@ fn check_io_types(options: &Options) -> Result<(), QuantizeError> {
 }
 
 /// The plan that changes nothing.
-fn keep(graph: &Graph<'_>) -> GraphPlan {
-    let nodes = graph.graph.nodes.iter().map(|node| {
-        let float = node.inputs.iter().flatten().chain(&node.outputs).any(|&id| graph.is_float(id));
-        let decision = match graph.builtin(node) {
-            BuiltinOperator::QUANTIZE | BuiltinOperator::DEQUANTIZE => Decision::Untouched,
-            _ if float => Decision::Float("it is outside of the main subgraph".into()),
-            _ => Decision::Untouched,
+fn keep(graph: &Graph<'_>, schemes: &[(Scheme, TensorType)]) -> GraphPlan {
+    let nodes = graph.graph.nodes.iter().zip(schemes).map(|(node, (scheme, _))| {
+        let decision = match scheme {
+            _ if !graph.computes_with_floats(node) => Decision::Untouched,
+            Scheme::Float => Decision::Float(AS_ASKED.into()),
+            _ => Decision::Float("it is outside of the main subgraph".into()),
         };
         NodePlan { decision, inputs: vec![Form::AsIs; node.inputs.len()] }
     });
@@ -104,11 +108,19 @@ fn keep(graph: &Graph<'_>) -> GraphPlan {
     }
 }
 
+/// Why a node is left in float that no rule and no mode quantizes.
+const AS_ASKED: &str = "it is left in float as asked";
+
 /// Dimension of the weight scales of a node: per channel unless the options or the operator's kernel want a single one.
 fn weight_axis(graph: &Graph<'_>, node: &Node, rule: WeightRule, options: &Options, hybrid: bool) -> Option<usize> {
     // The hybrid DEPTHWISE_CONV_2D takes per-channel scales only.
     let per_channel = options.per_channel || (hybrid && graph.builtin(node) == BuiltinOperator::DEPTHWISE_CONV_2D);
     per_channel.then_some(rule.axis)
+}
+
+/// Type of a node's weights: as asked, where the operator has kernels for it.
+fn weight_type(rule: WeightRule, asked: TensorType) -> TensorType {
+    if rule.int4 { asked } else { TensorType::Int8 }
 }
 
 /// Checks that a node's weights can be quantized; says why not.

@@ -1,13 +1,17 @@
 //! Quantization of small networks, built here, from decisions to numbers.
 
+mod calibration;
+mod compare;
 mod integer;
 mod io;
+mod lint;
+mod mixed;
 mod weights;
 
 use ferrolite_model::{
     BuiltinOperator, BuiltinOptions, Model, ModelBuilder, Subgraph, Tensor, TensorId, TensorType, schema,
 };
-use ferrolite_quantize::{Calibration, Calibrator, Mode, Options, quantize};
+use ferrolite_quantize::{Calibration, Calibrator, Method, Mode, Options, quantize};
 use ferrolite_runtime::Interpreter;
 use std::sync::Arc;
 
@@ -172,7 +176,11 @@ fn sample(model: &Model, random: &mut Random) -> Vec<Vec<f32>> {
 }
 
 fn calibrate(model: &Arc<Model>) -> Calibration {
-    let mut calibrator = Calibrator::new(model.clone()).unwrap();
+    calibrate_by(model, Method::MinMax)
+}
+
+fn calibrate_by(model: &Arc<Model>, method: Method) -> Calibration {
+    let mut calibrator = Calibrator::new(model.clone()).unwrap().method(method);
     let mut random = Random::new(99);
     for _ in 0..200 {
         let inputs = sample(model, &mut random);

@@ -117,3 +117,46 @@ fn float16_models_quantize_further() {
     assert_eq!(operators(&int8), operators(&in_mode(&model, Mode::Int8Only)));
     assert!(fidelity(&model, &int8) > 30.0);
 }
+
+/// Wide enough for weights to be worth it.
+fn wide(seed: u64) -> Arc<Model> {
+    let mut net = Net::new(seed);
+    let x = net.input("x", &[1, 8, 8, 16]);
+    let conv = net.conv(x, 16, "conv");
+    let pool = net.pool(BuiltinOperator::AVERAGE_POOL_2D, conv, "pool");
+    let flat = net.reshape(pool, &[1, 256], "flat");
+    let y = net.dense(flat, 10, "y");
+    net.finish(&[y])
+}
+
+#[test]
+fn weight_only_stores_integers_behind_a_dequantize() {
+    let model = wide(60);
+    let result = in_mode(&model, Mode::WeightOnly);
+    let dequantizes = operators(&result).iter().filter(|op| op.starts_with("DEQUANTIZE")).count();
+    assert_eq!((dequantizes, operators(&result).len()), (2, 6));
+    assert!(fidelity(&model, &result) > 35.0);
+    let four = quantized(&model, &Options { weight_bits: 4, ..Options::new(Mode::WeightOnly) });
+    assert!(fidelity(&model, &four) > 14.0);
+    let bytes = |model: &Model, name| model.buffers[tensor(model, name).buffer].len();
+    let stored = |model: &Model| {
+        let integers = |t: &&Tensor| t.name() == "y/w" && matches!(t.ty, TensorType::Int8 | TensorType::Int4);
+        model.buffers[model.subgraphs[0].tensors.iter().find(integers).unwrap().buffer].len()
+    };
+    assert_eq!((bytes(&model, "y/w"), stored(&result), stored(&four)), (10_240, 2560, 1280));
+}
+
+#[test]
+fn int4_weights_with_any_activations() {
+    let model = wide(61);
+    for (mode, versions) in [
+        (Mode::DynamicRange, ["CONV_2D", "FULLY_CONNECTED"]),
+        (Mode::Int8Only, ["CONV_2D v7", "FULLY_CONNECTED v10"]),
+        (Mode::Int16x8, ["CONV_2D v4", "FULLY_CONNECTED v13"]),
+    ] {
+        let result = quantized(&model, &Options { weight_bits: 4, ..Options::new(mode) });
+        assert!(fidelity(&model, &result) > 20.0, "{mode:?}");
+        assert_eq!(tensor(&result, "conv/w").ty, TensorType::Int4);
+        assert!(versions.iter().all(|wanted| operators(&result).iter().any(|op| op == wanted)), "{mode:?}");
+    }
+}

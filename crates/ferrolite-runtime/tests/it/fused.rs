@@ -1,7 +1,7 @@
 //! Nodes that run as one kernel give what they give one by one.
 
 use ferrolite_model::schema::BatchMatMulOptionsT;
-use ferrolite_model::{BuiltinOperator as Op, BuiltinOptions, Model, ModelBuilder, TensorId, TensorType};
+use ferrolite_model::{BuiltinOperator as Op, BuiltinOptions, Model, ModelBuilder, Quantization, TensorId, TensorType};
 use ferrolite_runtime::{Interpreter, Options};
 
 const F32: TensorType = TensorType::Float32;
@@ -85,4 +85,75 @@ fn what_somebody_reads_is_computed_for_itself() {
     assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-5));
     let (_, kernels) = run(attention(false), Options { preserve_all: true, ..Options::default() });
     assert_eq!(kernels.len(), 6, "{kernels:?}");
+}
+
+/// Functions of one tensor: x · logistic(x) in a type, then hard-sigmoid by parts, its steps alone or shown as outputs.
+fn pointwise(ty: TensorType, shown: bool) -> Model {
+    let mut b = ModelBuilder::new();
+    let quantized = ty != F32;
+    let shape = [1, 9, 11, 5];
+    let tensor = |b: &mut ModelBuilder, name: &str, scale: f32, zero: i64| {
+        let id = b.tensor(name, ty, &shape);
+        if quantized {
+            b.quantize(id, Quantization::per_tensor(scale, zero));
+        }
+        id
+    };
+    let x = b.input("x", ty, &shape);
+    if quantized {
+        b.quantize(x, Quantization::per_tensor(0.05, -3));
+    }
+    let gate = tensor(&mut b, "gate", 1.0 / 256.0, -128);
+    b.node(Op::LOGISTIC, 1, BuiltinOptions::NONE, &[Some(x)], &[gate]);
+    let swish = tensor(&mut b, "swish", 0.03, -110);
+    b.node(Op::MUL, 1, BuiltinOptions::MulOptions(Box::default()), &[Some(gate), Some(x)], &[swish]);
+    let last = if quantized {
+        let three = b.constant_i8("three", &[], &[100]);
+        b.quantize(three, Quantization::per_tensor(0.03, 0));
+        let moved = tensor(&mut b, "moved", 0.06, -60);
+        b.node(Op::ADD, 1, BuiltinOptions::AddOptions(Box::default()), &[Some(three), Some(swish)], &[moved]);
+        let last = tensor(&mut b, "last", 0.025, -128);
+        b.node(Op::RELU6, 1, BuiltinOptions::NONE, &[Some(moved)], &[last]);
+        last
+    } else {
+        swish
+    };
+    b.output(last);
+    if shown {
+        b.output(gate);
+    }
+    b.build().unwrap()
+}
+
+#[test]
+fn a_function_of_one_tensor_is_one_step() {
+    let run = |model: Model, options: Options| {
+        let ty = model.subgraphs[0].tensors[0].ty;
+        let mut it = Interpreter::with_options(model, options).unwrap();
+        it.set_profiling(true);
+        if ty == F32 {
+            let x: Vec<f32> = (0..495).map(|i| i as f32 / 25.0 - 9.0).collect();
+            it.set_input(0, &x).unwrap();
+        } else {
+            let x: Vec<i8> = (0..495).map(|i| i as i8).collect();
+            it.set_input(0, &x).unwrap();
+        }
+        it.invoke().unwrap();
+        let kernels: Vec<String> = it.profile().iter().map(|step| step.kernel.clone()).collect();
+        let values: Vec<f32> = match ty {
+            F32 => it.output::<f32>(0).unwrap().to_vec(),
+            _ => it.output::<i8>(0).unwrap().iter().map(|&x| f32::from(x)).collect(),
+        };
+        (values, kernels)
+    };
+    for (ty, name, error) in [(F32, "silu_f32", 1e-6), (TensorType::Int8, "pointwise_8bit_table", 0.0)] {
+        let want = run(pointwise(ty, false), Options::reference()).0;
+        let (got, kernels) = run(pointwise(ty, false), Options::default());
+        assert_eq!(kernels, [name]);
+        assert!(got.iter().zip(&want).all(|(a, b)| (a - b).abs() <= error * (1.0 + b.abs())));
+        // The gate is read by the caller too.
+        let (got, kernels) = run(pointwise(ty, true), Options::default());
+        assert!(kernels.len() >= 2, "{kernels:?}");
+        assert!(got.iter().zip(&want).all(|(a, b)| (a - b).abs() <= error * (1.0 + b.abs())));
+    }
 }

@@ -1,5 +1,6 @@
 //! Reports as self-contained pages: no network, no scripts, light and dark.
 
+pub mod compare;
 pub(crate) mod html;
 mod pictures;
 pub mod roofline;

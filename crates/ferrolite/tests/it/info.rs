@@ -30,7 +30,8 @@ fn counts_of_a_float_network() {
 fn quantization_is_put_into_words() {
     let model = network();
     let samples = Array::from_f32(&[4, 36], &(0..144).map(|i| (i % 7) as f32 / 7.0).collect::<Vec<_>>());
-    let calibration = quantize::calibrate(&model, &[samples], &mut |_, _| {}).unwrap();
+    let samples = ferrolite::samples::Samples::from_arrays(&model, &[samples]).unwrap();
+    let calibration = quantize::calibrate(&model, &samples, quantize::Method::MinMax, 1, &mut |_, _| {}).unwrap();
     for (mode, words) in [
         (Mode::DynamicRange, "int8 weights, float32 activations (dynamic range)"),
         (Mode::Float16, "float16 weights, float32 activations"),
@@ -47,11 +48,11 @@ fn quantization_is_put_into_words() {
 
 #[test]
 fn samples_that_do_not_fit_are_refused() {
-    let refused = |samples: &[Array]| quantize::calibrate(&network(), samples, &mut |_, _| {}).unwrap_err();
+    let refused = |arrays: &[Array]| ferrolite::samples::Samples::from_arrays(&network(), arrays).err().unwrap();
     assert!(refused(&[]).to_string().contains("0 arrays"));
     let error = refused(&[Array::from_f32(&[4, 35], &[0.0; 140])]);
-    assert!(error.help().unwrap().contains("36 elements"));
-    assert!(refused(&[Array::from_f32(&[0, 36], &[])]).to_string().contains("do not fit"));
+    assert!(error.help().unwrap().contains("[samples, 6, 6, 1]"));
+    assert!(refused(&[Array::from_f32(&[0, 36], &[])]).to_string().contains("no samples"));
 }
 
 #[test]

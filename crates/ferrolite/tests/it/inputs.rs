@@ -75,7 +75,8 @@ fn pictures_and_quantized_inputs() {
     std::fs::write(&path, images::grey_png(&[128; 144], 12, 12).unwrap()).unwrap();
     let samples = Array::from_f32(&[2, 36], &[0.0, 1.0].repeat(36));
     let model = network();
-    let calibration = quantize::calibrate(&model, &[samples], &mut |_, _| {}).unwrap();
+    let samples = ferrolite::samples::Samples::from_arrays(&model, &[samples]).unwrap();
+    let calibration = quantize::calibrate(&model, &samples, quantize::Method::MinMax, 1, &mut |_, _| {}).unwrap();
     let int8 = quantize::quantize(&model, &quantize::Options::new(Mode::Int8Only), Some(&calibration)).unwrap();
     let sources = [source(&path.display().to_string())];
 
