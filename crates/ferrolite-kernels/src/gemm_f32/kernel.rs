@@ -18,6 +18,12 @@ pub(crate) struct Tile {
     /// The first packed panel, biases first, and floats from a panel to the next.
     pub(crate) panel: *const f32,
     pub(crate) panel_len: usize,
+    pub(crate) to: Out,
+}
+
+/// Where the results of a block of rows go, and how.
+#[derive(Clone, Copy)]
+pub(crate) struct Out {
     /// Columns to store, at least 1; the last panel is as wide as the vectors that it needs.
     pub(crate) cols: usize,
     pub(crate) out: *mut f32,
@@ -49,12 +55,12 @@ unsafe fn block<V: F32v, const MR: usize, const NV: usize, const THIN: bool>(t: 
     unsafe {
         let mut at = At { panel: t.panel, col: 0, ahead: t.ahead };
         let mut asked = 0;
-        while at.col < t.cols {
+        while at.col < t.to.cols {
             if asked < t.soon_len {
                 at.ahead = t.soon.wrapping_add(asked);
                 asked += t.taps * t.kc * 64;
             }
-            match (THIN, NV > 1 && t.cols - at.col <= V::N) {
+            match (THIN, NV > 1 && t.to.cols - at.col <= V::N) {
                 (true, true) => thin::<V, MR, 1>(t, at),
                 (true, false) => thin::<V, MR, NV>(t, at),
                 (false, true) => tile::<V, MR, 1>(t, at),
@@ -133,7 +139,7 @@ unsafe fn tile<V: F32v, const MR: usize, const NV: usize>(t: &Tile, at: At) {
                 b = b.add(width);
             }
         }
-        store::<V, MR, NV>(t, at.col, acc);
+        store::<V, MR, NV>(&t.to, at.col, acc);
     }
 }
 
@@ -193,37 +199,37 @@ unsafe fn thin<V: F32v, const MR: usize, const NV: usize>(t: &Tile, at: At) {
                 sum[r][v] = acc[0][r][v].add(acc[1][r][v]).add(acc[2][r][v].add(acc[3][r][v]));
             }
         }
-        store::<V, MR, NV>(t, at.col, sum);
+        store::<V, MR, NV>(&t.to, at.col, sum);
     }
 }
 
 /// Adds, clamps and stores: step by step, since most tiles need few of them.
 #[inline(always)]
-unsafe fn store<V: F32v, const MR: usize, const NV: usize>(t: &Tile, col: usize, mut acc: [[V; NV]; MR]) {
-    let cols = t.cols - col;
+pub(super) unsafe fn store<V: F32v, const MR: usize, const NV: usize>(to: &Out, col: usize, mut acc: [[V; NV]; MR]) {
+    let cols = to.cols - col;
     let whole = cols >= NV * V::N;
     let last = if whole { V::N } else { cols - (NV - 1) * V::N };
     // SAFETY: MR rows of `cols` floats at distance `ldc` are inside `out`, and inside `add` unless that is null.
     unsafe {
-        if !t.add.is_null() {
+        if !to.add.is_null() {
             for r in 0..MR {
-                let add = t.add.add(r * t.ldc + col);
+                let add = to.add.add(r * to.ldc + col);
                 for v in 0..NV {
                     let n = if v + 1 == NV { last } else { V::N };
                     acc[r][v] = acc[r][v].add(V::load_n(add.add(v * V::N), n));
                 }
             }
         }
-        if t.min > f32::NEG_INFINITY {
-            let lo = V::splat(t.min);
+        if to.min > f32::NEG_INFINITY {
+            let lo = V::splat(to.min);
             acc.iter_mut().flatten().for_each(|x| *x = lo.max(*x));
         }
-        if t.max < f32::INFINITY {
-            let hi = V::splat(t.max);
+        if to.max < f32::INFINITY {
+            let hi = V::splat(to.max);
             acc.iter_mut().flatten().for_each(|x| *x = hi.min(*x));
         }
         for r in 0..MR {
-            let out = t.out.add(r * t.ldc + col);
+            let out = to.out.add(r * to.ldc + col);
             for v in 0..NV {
                 if whole || v + 1 < NV {
                     acc[r][v].store(out.add(v * V::N));

@@ -6,6 +6,7 @@
 //! depends on the instruction set and on the number of rows, and on nothing else: not on threads, not on neighbours.
 #![allow(unsafe_code)]
 
+mod direct;
 mod kernel;
 mod pack;
 #[cfg(test)]
@@ -17,7 +18,7 @@ use crate::gemm::rows::{Matrix, Rows, Windows};
 use crate::isa::{Isa, Variant, pick};
 use crate::mem::{Shared, with_scratch};
 use crate::pool::ThreadPool;
-use kernel::{Tile, TileFn};
+use kernel::{Out, Tile, TileFn};
 pub use pack::{PackF32, PackedF32, PackedF32Ref};
 
 /// A tile size and the kernel for it.
@@ -113,6 +114,9 @@ pub fn conv2d_f32(
     if shape.rows() == 0 || shape.out_c == 0 {
         return;
     }
+    if direct::fits(shape) {
+        return direct::convolve(pool, shape, input, packed, out, epilogue);
+    }
     let packed = packed.in_taps(taps, kc);
     if shape.k_h == 1
         && shape.k_w == 1
@@ -132,6 +136,15 @@ pub fn conv2d_f32(
     });
 }
 
+/// # Panics
+/// If `m` rows of `n` at distance `ldc` are more than `len` elements, or more than there are to add.
+fn check_output(m: usize, n: usize, ldc: usize, len: usize, epilogue: &EpilogueF32<'_>) {
+    assert!(ldc >= n || m == 1, "output row stride {ldc} is less than {n} columns");
+    let span = (m - 1).checked_mul(ldc).and_then(|x| x.checked_add(n)).expect("output size overflows");
+    assert!(len >= span, "output too short");
+    assert!(epilogue.add.is_none_or(|a| a.len() >= span), "matrix to add too short");
+}
+
 fn multiply(
     pool: &ThreadPool,
     rows: &dyn Rows<f32>,
@@ -146,10 +159,7 @@ fn multiply(
     if m == 0 || n == 0 {
         return;
     }
-    assert!(ldc >= n || m == 1, "output row stride {ldc} is less than {n} columns");
-    let span = (m - 1).checked_mul(ldc).and_then(|x| x.checked_add(n)).expect("output size overflows");
-    assert!(out.len() >= span, "output too short");
-    assert!(epilogue.add.is_none_or(|a| a.len() >= span), "matrix to add too short");
+    check_output(m, n, ldc, out.len(), &epilogue);
     let micro = spec.micro.run;
     let job = Job {
         m,
@@ -173,12 +183,14 @@ fn multiply(
             kc: spec.kc,
             panel: packed.data[b.panels.start * spec.panel_len()..].as_ptr(),
             panel_len: spec.panel_len(),
-            cols: n.min(b.panels.end * micro.nr()) - col,
-            out: out.at(at),
-            ldc,
-            add: epilogue.add.map_or(std::ptr::null(), |a| a[at..].as_ptr()),
-            min: epilogue.min,
-            max: epilogue.max,
+            to: Out {
+                cols: n.min(b.panels.end * micro.nr()) - col,
+                out: out.at(at),
+                ldc,
+                add: epilogue.add.map_or(std::ptr::null(), |a| a[at..].as_ptr()),
+                min: epilogue.min,
+                max: epilogue.max,
+            },
         };
         // SAFETY: the kernel was picked through an `Isa`; `Rows` gave addresses good for `kc` elements; the packed operand
         // has the length that its spec says (checked when it was made); rows and columns of the block are inside `out` and

@@ -113,13 +113,21 @@ fn conv_equals_the_definition() {
         let mut s = random_shape(&mut r);
         if round % 10 == 0 {
             (s.in_c, s.in_stride) = (70, 70);
+        } else if round % 3 == 1 {
+            // Few channels in long lines.
+            let channels = r.usize(1, 4);
+            (s.in_c, s.in_stride, s.dilation) = (channels, channels, (1, 1));
+            (s.in_w, s.out_w, s.stride.1) = (r.usize(1, 60), r.usize(4, 40), r.usize(1, 3));
         }
         let k = s.k_h * s.k_w * s.in_c;
         let (input, filter, bias) = (r.f32s(s.input_len()), r.f32s(s.out_c * k), r.f32s(s.out_c));
+        let add = r.f32s(s.output_len());
         for isa in Isa::available() {
             let packed = PackedF32::conv(isa, &s, &filter, Some(&bias));
             let mut out = vec![9.0; s.output_len()];
-            conv2d_f32(&pools[round % 2], &s, &input, packed.as_ref(), &mut out, EpilogueF32::default());
+            let add = (round % 4 == 0).then_some(&add[..]);
+            let epilogue = EpilogueF32 { add, ..EpilogueF32::default() };
+            conv2d_f32(&pools[round % 2], &s, &input, packed.as_ref(), &mut out, epilogue);
             for row in 0..s.rows() {
                 let (x, y, b) = (row % s.out_w, row / s.out_w % s.out_h, row / (s.out_w * s.out_h));
                 for o in 0..s.out_c {
@@ -131,7 +139,8 @@ fn conv_equals_the_definition() {
                         let v = if inside { input[((b * s.in_h + iy) * s.in_w + ix) * s.in_stride + c] } else { 0.0 };
                         (v, filter[o * k + i])
                     }));
-                    close(out[row * s.out_stride + o], sum + f64::from(bias[o]), mag, k);
+                    let at = row * s.out_stride + o;
+                    close(out[at], sum + f64::from(bias[o]) + f64::from(add.map_or(0.0, |a| a[at])), mag, k);
                 }
                 if s.out_stride > s.out_c && row + 1 < s.rows() {
                     assert_eq!(out[row * s.out_stride + s.out_c], 9.0);
