@@ -270,7 +270,12 @@ class Summary:
         lines += ["| network | class | LiteRT | OpenVINO | load + first | memory | threads |", "|---|---|--:|--:|--:|--:|--:|"]
         order = [name for name, _, _ in GOALS]
         names = unique_names(self.good)
-        rows = sorted(self.good, key=lambda r: (order.index(class_of(r)), names[r["path"]].lower(), r["threads"]))
+        # The networks that are furthest behind the better peer first; those without a peer's figure last.
+        worst = {}
+        for row in self.good:
+            ratio = speed(row, "best") or math.inf
+            worst[row["path"]] = min(ratio, worst.get(row["path"], math.inf))
+        rows = sorted(self.good, key=lambda r: (order.index(class_of(r)), worst[r["path"]], names[r["path"]].lower(), r["threads"]))
         for row in rows:
             cells = map(number, (speed(row, "litert"), speed(row, "openvino"), load(row), memory(row)))
             lines.append(f"| {names[row['path']]} | {class_of(row)} | {' | '.join(cells)} | {row['threads']} |")
