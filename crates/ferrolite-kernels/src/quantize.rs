@@ -5,7 +5,7 @@ use crate::elementwise::GRAIN;
 use crate::isa::{Isa, pick};
 use crate::mem::Shared;
 use crate::pool::{ThreadPool, chunk, chunks};
-use crate::simd::{F32v, I32v};
+use crate::simd::{Bytes, F32v, I32v};
 use std::ops::Range;
 
 /// The nearest whole number, halves away from zero, exactly like C's `round`: the greatest number below one half is added
@@ -27,33 +27,79 @@ pub(crate) enum Step {
     Asymmetric,
 }
 
+/// With `BOUNDED` no quotient or product is so great that it would have to be clamped from above before it is rounded.
 #[inline(always)]
-unsafe fn to_bytes<V: I32v>(x: *const f32, out: *mut i8, n: usize, step: Step, factor: f32, zero: i32) {
+unsafe fn to_bytes<V: I32v>(x: *const f32, out: *mut i8, n: usize, step: Step, bounded: bool, factor: f32, zero: i32) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        match (step, bounded) {
+            (Step::Divide, _) => convert::<V, true, false>(x, out, n, -128, factor, zero),
+            (Step::Symmetric, false) => convert::<V, false, false>(x, out, n, -127, factor, zero),
+            (Step::Symmetric, true) => convert::<V, false, true>(x, out, n, -127, factor, zero),
+            (Step::Asymmetric, false) => convert::<V, false, false>(x, out, n, -128, factor, zero),
+            (Step::Asymmetric, true) => convert::<V, false, true>(x, out, n, -128, factor, zero),
+        }
+    }
+}
+
+/// `v` by the factor, clamped and rounded. A function and not a closure: closures are not compiled for the instruction set.
+#[inline(always)]
+unsafe fn whole_number<V: I32v, const DIVIDE: bool, const BOUNDED: bool>(
+    v: V::F,
+    (factor, lo, hi): (V::F, V::F, V::F),
+) -> V {
+    // SAFETY: the contract of the vector traits; clamped, or bounded by the caller's promise.
+    unsafe {
+        let v = if DIVIDE { v.div(factor) } else { v.mul(factor) }.max(lo);
+        round_away::<V>(if BOUNDED { v } else { v.min(hi) })
+    }
+}
+
+#[inline(always)]
+unsafe fn convert<V: I32v, const DIVIDE: bool, const BOUNDED: bool>(
+    x: *const f32,
+    out: *mut i8,
+    n: usize,
+    least: i32,
+    factor: f32,
+    zero: i32,
+) {
     // SAFETY: both are good for `n` elements.
     unsafe {
-        let (f, zeros) = (V::F::splat(factor), V::splat(zero));
-        let least = if matches!(step, Step::Symmetric) { -127 } else { -128 };
+        let f = V::F::splat(factor);
         // Clamped before rounding, as whole bounds allow; NaN goes to the lower bound. A zero point far outside of the bytes is
         // as good as one just outside.
         let bound = |x: i32| V::F::splat(x.saturating_sub(zero).clamp(-1_000_000, 1_000_000) as f32);
         let (lo, hi) = (bound(least), bound(127));
-        let (min, max) = (V::splat(least), V::splat(127));
-        let near = (-1000..1000).contains(&zero);
-        let whole = n / V::N * V::N;
-        for i in (0..n).step_by(V::N) {
-            let v = if i < whole { V::F::load(x.add(i)) } else { V::F::load_n(x.add(i), n - whole) };
-            let v = match step {
-                Step::Divide => v.div(f),
-                Step::Symmetric | Step::Asymmetric => v.mul(f),
-            };
-            let q = round_away::<V>(v.max(lo).min(hi)).add(zeros);
-            let q = if near { q } else { q.max(min).min(max) };
-            if i < whole { q.store_i8(out.add(i)) } else { q.store_i8_n(out.add(i), n - whole) }
+        let p = (f, lo, hi);
+        let how = Bytes { zero, min: least, max: 127, flip: 0 };
+        let mut i = 0;
+        while i + 4 * V::N <= n {
+            let mut q = [V::splat(0); 4];
+            for (j, q) in q.iter_mut().enumerate() {
+                *q = whole_number::<V, DIVIDE, BOUNDED>(V::F::load(x.add(i + j * V::N)), p);
+            }
+            V::store_bytes(q, &how, out.add(i).cast(), V::N, 4, V::N);
+            i += 4 * V::N;
+        }
+        while i < n {
+            let left = (n - i).min(V::N);
+            let q = [whole_number::<V, DIVIDE, BOUNDED>(V::F::load_n(x.add(i), left), p); 4];
+            V::store_bytes(q, &how, out.add(i).cast(), V::N, 1, left);
+            i += left;
         }
     }
 }
 crate::simd::isa_table!(
-    TO_BYTES = I "quantize_f32_i8" to_bytes(x: *const f32, out: *mut i8, n: usize, step: Step, factor: f32, zero: i32)
+    TO_BYTES = I "quantize_f32_i8" to_bytes(
+        x: *const f32,
+        out: *mut i8,
+        n: usize,
+        step: Step,
+        bounded: bool,
+        factor: f32,
+        zero: i32,
+    )
 );
 
 /// `out = clamp(round(x / scale) + zero_point, -128, 127)`, halves away from zero (the QUANTIZE operator). NaN gives -128.
@@ -67,7 +113,7 @@ pub fn quantize_f32_i8(pool: &ThreadPool, isa: Isa, x: &[f32], scale: f32, zero_
     let shared = Shared::new(out);
     pool.run_chunks(x.len(), GRAIN, &|r: Range<usize>| {
         // SAFETY: picked through an `Isa`; ranges are inside both slices and do not overlap.
-        unsafe { run(x[r.start..].as_ptr(), shared.at(r.start), r.len(), Step::Divide, scale, zero_point) };
+        unsafe { run(x[r.start..].as_ptr(), shared.at(r.start), r.len(), Step::Divide, false, scale, zero_point) };
     });
 }
 
@@ -103,41 +149,41 @@ pub fn dequantize_i8_f32(pool: &ThreadPool, isa: Isa, x: &[i8], scale: f32, zero
 
 #[inline(always)]
 unsafe fn extremes<V: F32v>(x: *const f32, n: usize) -> (f32, f32) {
-    // SAFETY: good for `n >= 1` elements.
+    // SAFETY: good for `n` elements.
     unsafe {
-        let (mut low, mut high) = (*x, *x);
-        let whole = n / V::N * V::N;
+        let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
         let (mut bottoms, mut tops) = ([V::splat(low); 4], [V::splat(high); 4]);
-        let mut i = 0;
+        // From the end, which was written last and is still in the cache; who reads next begins where this ends.
+        let mut end = n;
         // Four chains, for the latency.
-        while i + 4 * V::N <= whole {
-            for (bottom, top) in bottoms.iter_mut().zip(&mut tops) {
-                let v = V::load(x.add(i));
+        while end >= 4 * V::N {
+            end -= 4 * V::N;
+            for (i, (bottom, top)) in bottoms.iter_mut().zip(&mut tops).enumerate() {
+                let v = V::load(x.add(end + i * V::N));
                 *bottom = v.min(*bottom);
                 *top = v.max(*top);
-                i += V::N;
             }
         }
-        while i < whole {
-            let v = V::load(x.add(i));
+        while end >= V::N {
+            end -= V::N;
+            let v = V::load(x.add(end));
             (bottoms[0], tops[0]) = (v.min(bottoms[0]), v.max(tops[0]));
-            i += V::N;
         }
-        let [a, b, c, d] = tops;
-        high = a.max(b).max(c.max(d)).top();
-        let [a, b, c, d] = bottoms;
-        low = -V::splat(0.0).sub(a.min(b).min(c.min(d))).top();
-        for i in whole..n {
+        for i in 0..end {
             let v = *x.add(i);
             low = if v < low { v } else { low };
             high = if v > high { v } else { high };
         }
-        (low, high)
+        let [a, b, c, d] = tops;
+        let top = a.max(b).max(c.max(d)).top();
+        let [a, b, c, d] = bottoms;
+        let bottom = -V::splat(0.0).sub(a.min(b).min(c.min(d))).top();
+        (low.min(bottom), high.max(top))
     }
 }
 crate::simd::isa_table!(EXTREMES = F "min_max_f32" extremes(x: *const f32, n: usize) -> (f32, f32));
 
-/// The least and the greatest element; (0, 0) for none. NaN is passed over (unless it comes first).
+/// The least and the greatest element; (0, 0) for none. NaN is passed over: nothing else gives (∞, -∞).
 pub fn min_max_f32(isa: Isa, x: &[f32]) -> (f32, f32) {
     if x.is_empty() {
         return (0.0, 0.0);
@@ -159,12 +205,7 @@ fn min_max_shared(pool: &ThreadPool, isa: Isa, x: &[f32]) -> (f32, f32) {
         // SAFETY: element `i` is this task's alone.
         unsafe { *shared.at(i) = min_max_f32(isa, &x[chunk(x.len(), n, i)]) };
     });
-    let parts = &parts[..n];
-    if parts.iter().any(|(low, high)| low.is_nan() || high.is_nan()) {
-        // Only the very first element counts as a NaN.
-        return min_max_f32(isa, x);
-    }
-    parts.iter().fold(parts[0], |(low, high), part| (low.min(part.0), high.max(part.1)))
+    parts[..n].iter().fold(parts[0], |(low, high), part| (low.min(part.0), high.max(part.1)))
 }
 
 /// Quantizes every row of `cols` by its own scale, symmetrically: `scale = max|x| / 127`, `out = clamp(round(x · (127 / max|x|)),
@@ -258,11 +299,12 @@ fn rows(
                     *z.at(i) = p.zero;
                 }
             }
+            let bounded = low.abs().max(high.abs()) * p.factor < 1e6;
             let piece = |r: Range<usize>| {
+                let (x, out) = (row[r.start..].as_ptr(), out.at(i * cols + r.start));
                 // SAFETY: picked through an `Isa`; the piece is inside the row, and no other task writes it.
-                unsafe { run(row[r.start..].as_ptr(), out.at(i * cols + r.start), r.len(), p.step, p.factor, p.zero) };
+                unsafe { run(x, out, r.len(), p.step, bounded, p.factor, p.zero) };
             };
-            // Inside a task of several rows this runs inline.
             pool.run_chunks(cols, GRAIN, &piece);
         }
     });

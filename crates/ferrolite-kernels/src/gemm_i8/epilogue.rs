@@ -17,6 +17,8 @@ pub(super) struct Sums<'a> {
     /// The header of the panel, rows of `width`.
     pub(super) header: &'a [i32],
     pub(super) rows: usize,
+    /// Whether zero point and scale of row 0 are those of all rows.
+    pub(super) uniform: bool,
     /// Added to every sum of a row.
     pub(super) row_term: Option<&'a [i32; MAX_ROWS]>,
     /// The zero point of a row, which multiplies the column sums.
@@ -177,15 +179,62 @@ unsafe fn real<V: I32v>(t: &Sums<'_>, p: &Bytes, out: *mut i8, ldc: usize) {
 
 #[inline(always)]
 unsafe fn float<V: I32v>(t: &Sums<'_>, how: How, out: *mut f32, ldc: usize) {
-    let (zeros, narrow, (_, lo, hi)) = how;
+    let (zeros, narrow, (columns_first, lo, hi)) = how;
     let free = lo == f32::NEG_INFINITY && hi == f32::INFINITY;
     // SAFETY: the caller's contract.
     unsafe {
+        if t.uniform {
+            return match (columns_first, free) {
+                (true, true) => float_uniform::<V, true, true>(t, how, out, ldc),
+                (true, false) => float_uniform::<V, true, false>(t, how, out, ldc),
+                (false, true) => float_uniform::<V, false, true>(t, how, out, ldc),
+                (false, false) => float_uniform::<V, false, false>(t, how, out, ldc),
+            };
+        }
         match (zeros && narrow, free) {
             (true, true) => float_columns::<V, true, true>(t, how, out, ldc),
             (true, false) => float_columns::<V, true, false>(t, how, out, ldc),
             (false, true) => float_columns::<V, false, true>(t, how, out, ldc),
             (false, false) => float_columns::<V, false, false>(t, how, out, ldc),
+        }
+    }
+}
+
+/// All rows have one zero point and one scale: what they make of the columns' parameters is computed once.
+#[inline(always)]
+unsafe fn float_uniform<V: I32v, const COLUMNS_FIRST: bool, const FREE: bool>(
+    t: &Sums<'_>,
+    (zeros, _, (_, lo, hi)): How,
+    out: *mut f32,
+    ldc: usize,
+) {
+    for c in (0..t.cols).step_by(V::N) {
+        let n = (t.cols - c).min(V::N);
+        // SAFETY: the header and the tile are multiples of the vector wide; the output is the caller's contract.
+        unsafe {
+            let header = t.header.as_ptr().add(c);
+            let zero = V::splat(if zeros { t.row_zero[0] } else { 0 });
+            let offset = zero.mul(V::load(header.add(COL_SUM * t.width)));
+            let (column, row) = (V::load_f32(header.add(SCALE * t.width)), V::F::splat(t.row_scale[0]));
+            let scale = if COLUMNS_FIRST { column } else { row.mul(column) };
+            let bias = V::load_f32(header.add(FLOAT_BIAS * t.width));
+            let (lo, hi) = (V::F::splat(lo), V::F::splat(hi));
+            let (mut from, mut to) = (t.tile.as_ptr().add(c), out.add(c));
+            for r in 0..t.rows {
+                let mut acc = V::load(from).sub(offset);
+                if let Some(term) = t.row_term {
+                    acc = acc.add(V::splat(term[r]));
+                }
+                let scaled = acc.to_f32().mul(scale);
+                let x = if COLUMNS_FIRST { scaled.mul(row) } else { scaled }.add(bias);
+                let x = if FREE { x } else { x.clamp(lo, hi) };
+                if n == V::N {
+                    x.store(to)
+                } else {
+                    x.store_n(to, n)
+                }
+                (from, to) = (from.wrapping_add(t.width), to.wrapping_add(ldc));
+            }
         }
     }
 }

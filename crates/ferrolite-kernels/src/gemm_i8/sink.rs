@@ -33,6 +33,8 @@ impl<'a> Panel<'a> {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Terms {
     pub(super) rows: usize,
+    /// Whether scale and zero point are the same for all rows.
+    uniform: bool,
     /// Added to every sum of a row, unless all are 0.
     add: Option<[i32; MAX_ROWS]>,
     zero: [i32; MAX_ROWS],
@@ -96,7 +98,7 @@ impl<'a> Sink<'a> {
     /// What belongs to `rows` rows from `row` on, with addresses as [`crate::gemm::rows::Rows`] gives them.
     pub(super) fn terms(&self, ptrs: &[usize], row: usize, rows: usize) -> Terms {
         let (spec, micro) = (&self.spec, &self.spec.micro.run);
-        let mut t = Terms { rows, add: None, zero: [0; MAX_ROWS], scale: [0.0; MAX_ROWS] };
+        let mut t = Terms { rows, uniform: false, add: None, zero: [0; MAX_ROWS], scale: [0.0; MAX_ROWS] };
         let correction = spec.zero_w.wrapping_add(micro.offset);
         if correction != 0 {
             let sums = t.add.insert([0; MAX_ROWS]);
@@ -105,8 +107,10 @@ impl<'a> Sink<'a> {
             sums.iter_mut().for_each(|s| *s = s.wrapping_mul(correction).wrapping_neg());
         }
         if let To::F32(_, _, scales, zeros, group, _) = &self.to {
+            let first = row / group;
+            t.uniform = rows > 0 && (row + rows - 1) / group == first;
             for r in 0..rows {
-                let g = if *group == 1 { row + r } else { (row + r) / group };
+                let g = if t.uniform { first } else { (row + r) / group };
                 t.scale[r] = scales[g];
                 if let Some(z) = zeros {
                     t.zero[r] = z[g];
@@ -132,6 +136,7 @@ impl<'a> Sink<'a> {
             cols: panel.cols,
             header: panel.header,
             rows: terms.rows,
+            uniform: terms.uniform,
             row_term: terms.add.as_ref(),
             row_zero: &terms.zero,
             row_scale: &terms.scale,
