@@ -32,25 +32,29 @@ pub fn unary_of(
     isa: Isa,
     op: Unary,
 ) -> Result<Box<dyn Kernel>, OpError> {
-    Ok(Box::new(UnaryKernel { name, variable, isa, op, height: image_height(node)? }))
-}
-
-struct UnaryKernel {
-    name: &'static str,
-    variable: usize,
-    isa: Isa,
-    op: Unary,
-    /// Rows, if the output is an image.
-    height: Option<usize>,
-}
-
-impl Kernel for UnaryKernel {
-    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
-        let input = io.input(self.variable)?.slice::<f32>()?;
+    let run = move |io: &mut Io<'_>| {
+        let input = io.input(variable)?.slice::<f32>()?;
         let output = io.outputs[0].slice::<f32>()?;
         ensure!(input.len() == output.len(), "a kernel was prepared for other shapes");
-        unary_f32(io.pool, self.isa, self.op, input, output);
+        unary_f32(io.pool, isa, op, input, output);
         Ok(())
+    };
+    Ok(Box::new(OfOne { name, variable, height: image_height(node)?, run }))
+}
+
+/// A function of one tensor, element by element.
+struct OfOne<F> {
+    name: &'static str,
+    /// Which input the tensor is.
+    variable: usize,
+    /// Rows, if the output is an image.
+    height: Option<usize>,
+    run: F,
+}
+
+impl<F: Fn(&mut Io<'_>) -> Result<(), OpError> + Send + Sync> Kernel for OfOne<F> {
+    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
+        (self.run)(io)
     }
 
     fn name(&self) -> &str {
@@ -62,7 +66,7 @@ impl Kernel for UnaryKernel {
     }
 }
 
-impl Bands for UnaryKernel {
+impl<F: Fn(&mut Io<'_>) -> Result<(), OpError> + Send + Sync> Bands for OfOne<F> {
     fn window(&self) -> RowWindow {
         RowWindow::pointwise(self.height.unwrap_or(0))
     }
@@ -72,7 +76,7 @@ impl Bands for UnaryKernel {
     }
 
     fn run_rows(&self, io: &mut Io<'_>, _: Range<usize>) -> Result<(), OpError> {
-        self.run(io)
+        (self.run)(io)
     }
 }
 
@@ -234,47 +238,14 @@ pub fn table_kernel(
     variable: usize,
     table: Box<[u8; 256]>,
 ) -> Result<Box<dyn Kernel>, OpError> {
-    Ok(Box::new(TableKernel { name, variable, table, height: image_height(node)? }))
-}
-
-struct TableKernel {
-    name: &'static str,
-    variable: usize,
-    table: Box<[u8; 256]>,
-    /// Rows, if the output is an image.
-    height: Option<usize>,
-}
-
-impl Kernel for TableKernel {
-    fn run(&self, io: &mut Io<'_>) -> Result<(), OpError> {
-        let input = io.input(self.variable)?.bytes;
+    let run = move |io: &mut Io<'_>| {
+        let input = io.input(variable)?.bytes;
         let output = io.outputs[0].bytes();
         ensure!(input.len() == output.len(), "a kernel was prepared for other shapes");
-        lut_8bit(io.pool, input, &self.table, output);
+        lut_8bit(io.pool, input, &table, output);
         Ok(())
-    }
-
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn bands(&self) -> Option<&dyn Bands> {
-        self.height.map(|_| self as &dyn Bands)
-    }
-}
-
-impl Bands for TableKernel {
-    fn window(&self) -> RowWindow {
-        RowWindow::pointwise(self.height.unwrap_or(0))
-    }
-
-    fn is_image(&self, i: usize) -> bool {
-        i == self.variable
-    }
-
-    fn run_rows(&self, io: &mut Io<'_>, _: Range<usize>) -> Result<(), OpError> {
-        self.run(io)
-    }
+    };
+    Ok(Box::new(OfOne { name, variable, height: image_height(node)?, run }))
 }
 
 /// Whether [`bytes`] is of use: one quantized type of 8 bits, and pieces that are long enough for vectors.
